@@ -1,0 +1,1 @@
+"""Prefect flows: what runs when, where and with which retries."""

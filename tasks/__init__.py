@@ -1,0 +1,1 @@
+"""One small program per DVC stage, and the bridges from stages to MLflow and Prefect."""

@@ -1,0 +1,66 @@
+"""The budget: how much a pixel may change, and the one place where noise becomes image.
+
+All amplitudes here are 8-bit levels (the paper's 8/255 is 8).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unseg_core.model.parts import resize
+
+
+def amplitude(region: Tensor, epsilon: float, epsilon_bg: float) -> Tensor:
+    """epsilon where `region` is 1, epsilon_bg where it is 0, linear between."""
+    return region * epsilon + (1.0 - region) * epsilon_bg
+
+
+def surrogate_input(image_BCHW: Tensor, noise_BCHW: Tensor, label_B1HW: Tensor, *, epsilon: float, epsilon_bg: float) -> Tensor:
+    """What the surrogate sees in training: image in [0, 1] plus noise within the budget, clamped.
+
+    Args:
+        image_BCHW: float in [0, 1] at the surrogate's input size.
+        noise_BCHW: float in [-1, 1], any size; resized to the image.
+        label_B1HW: soft label in [0, 1] at the image's size; its rounding is the region.
+    """
+    noise = resize(noise_BCHW, (image_BCHW.shape[-2], image_BCHW.shape[-1]))
+    change = noise * amplitude(label_B1HW.round(), epsilon / 255.0, epsilon_bg / 255.0)
+    return (image_BCHW + change).clamp(0.0, 1.0)
+
+
+def add_noise(image_HWC: np.ndarray, noise_3HW: np.ndarray, region_HW: np.ndarray, *, epsilon: float, epsilon_bg: float) -> np.ndarray:
+    """Add noise to an 8-bit image within the budget.
+
+    Args:
+        image_HWC: uint8 HxWx3.
+        noise_3HW: float32 in [-1, 1].
+        region_HW: bool, True where `epsilon` applies.
+
+    Returns:
+        uint8 HxWx3: clamped to 0..255 and rounded half to even, at most floor(epsilon) away from the image inside
+        the region and floor(epsilon_bg) outside.
+    """
+    levels = np.where(region_HW, np.float32(epsilon), np.float32(epsilon_bg))[None]
+    bound = np.floor(levels).astype(np.float32)
+    change = torch.from_numpy(noise_3HW * levels)
+    image = torch.from_numpy(image_HWC.transpose(2, 0, 1).astype(np.float32))
+    noised = (image + change).clamp(0.0, 255.0).round()
+    bounds = torch.from_numpy(bound)
+    within = torch.minimum(torch.maximum(noised, image - bounds), image + bounds)
+    return np.ascontiguousarray(within.to(torch.uint8).numpy().transpose(1, 2, 0))
+
+
+def linf(original: np.ndarray, changed: np.ndarray, region_HW: np.ndarray) -> tuple[int, int]:
+    """Largest absolute change inside and outside the region, 8-bit levels; 0 where there is no pixel."""
+    change = np.abs(original.astype(np.int16) - changed.astype(np.int16))
+    per_pixel = change.max(axis=2) if change.ndim == 3 else change
+    inside, outside = per_pixel[region_HW], per_pixel[~region_HW]
+    return int(inside.max(initial=0)), int(outside.max(initial=0))
+
+
+def psnr(original: np.ndarray, changed: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB; 100.0 for equal images, so that the value stays finite."""
+    error = float(np.mean((original.astype(np.float64) - changed.astype(np.float64)) ** 2))
+    return 100.0 if error == 0 else min(100.0, float(10 * np.log10(255.0**2 / error)))

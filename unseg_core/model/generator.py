@@ -1,0 +1,132 @@
+"""The noise generator: SAM with three noise tokens and the branches that turn them into an image of noise.
+
+UnSeg (Sun et al., NeurIPS 2024), section 4.1; entry names and the rows that are read follow the published checkpoint.
+Every trained entry has "noise" in its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from segment_anything.modeling.common import LayerNorm2d
+from segment_anything.modeling.mask_decoder import MLP
+from torch import Tensor, nn
+
+from unseg_core.model.parts import (
+    attend,
+    build_image_encoder,
+    build_prompt_encoder,
+    build_transformer,
+    build_upscaling,
+    encode_image,
+    encode_prompts,
+    normalise,
+)
+from unseg_core.model.prompts import Prompts
+from unseg_core.model.sizes import Size
+
+NOISE_CHANNELS = 3
+MASK_TOKENS = 4
+# Token rows: iou 0, mask 1-4, noise 5-7. The published networks read rows 4-6, so the weights depend on it.
+FIRST_NOISE_ROW = 4
+
+
+class NoiseDecoder(nn.Module):
+    """SAM's mask decoder plus the noise branches; the mask and IoU heads are carried but not run."""
+
+    def __init__(self, *, size: Size) -> None:
+        super().__init__()
+        dim, eighth = size.prompt_dim, size.prompt_dim // 8
+        self.transformer = build_transformer(size)
+        self.iou_token = nn.Embedding(1, dim)
+        self.mask_tokens = nn.Embedding(MASK_TOKENS, dim)
+        self.output_upscaling = build_upscaling(dim)
+        self.output_hypernetworks_mlps = nn.ModuleList(MLP(dim, dim, eighth, 3) for _ in range(MASK_TOKENS))
+        self.iou_prediction_head = MLP(dim, dim, MASK_TOKENS, 3)
+        self.noise_token = nn.Embedding(NOISE_CHANNELS, dim)
+        self.noise_mlp = nn.ModuleList(MLP(dim, dim, eighth, 3) for _ in range(NOISE_CHANNELS))
+        self.noise_compress_vit_feat = _noise_branch(size.embed_dim, dim, eighth)
+        self.noise_embedding_encoder = _noise_branch(dim, dim // 4, eighth)
+        self.noise_embedding_maskfeature = nn.Sequential(
+            nn.Conv2d(eighth, 2 * eighth, 3, padding=1),
+            LayerNorm2d(2 * eighth),
+            nn.GELU(),
+            nn.Conv2d(2 * eighth, eighth, 3, padding=1),
+        )
+        for name, parameter in self.named_parameters():
+            if "noise" in name and (parameter.dim() == 4 or name.startswith("noise_token")):
+                nn.init.xavier_uniform_(parameter)
+
+    def features(self, embedding_BCHW: Tensor, early_BCHW: Tensor) -> Tensor:
+        """The part of the noise features that does not depend on the prompt, [B, C/8, 4h, 4w]."""
+        return self.noise_embedding_encoder(embedding_BCHW) + self.noise_compress_vit_feat(early_BCHW)
+
+    def forward(
+        self, embedding_BCHW: Tensor, features_BCHW: Tensor, position_1CHW: Tensor, sparse_BNC: Tensor, dense_BCHW: Tensor
+    ) -> Tensor:
+        """Noise [B, 3, 4h, 4w] in (-1, 1) for one prompt per sample."""
+        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight, self.noise_token.weight])
+        tokens = torch.cat([own.expand(sparse_BNC.shape[0], -1, -1), sparse_BNC], dim=1)
+        tokens, image = attend(self.transformer, embedding_BCHW, position_1CHW, dense_BCHW, tokens)
+        features = self.noise_embedding_maskfeature(self.output_upscaling(image)) + features_BCHW
+        weights_BKC = torch.stack([mlp(tokens[:, FIRST_NOISE_ROW + i]) for i, mlp in enumerate(self.noise_mlp)], dim=1)
+        return torch.tanh(torch.einsum("bkc,bchw->bkhw", weights_BKC, features))
+
+
+def _noise_branch(channels: int, hidden: int, out: int) -> nn.Sequential:
+    """conv3x3, then fourfold up-sampling; 2x2 transposed convolutions."""
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 3, padding=1),
+        LayerNorm2d(channels),
+        nn.GELU(),
+        nn.ConvTranspose2d(channels, hidden, 2, stride=2),
+        LayerNorm2d(hidden),
+        nn.GELU(),
+        nn.ConvTranspose2d(hidden, out, 2, stride=2),
+    )
+
+
+class Generator(nn.Module):
+    """Image and prompts to noise, one forward pass."""
+
+    def __init__(self, *, size: Size) -> None:
+        super().__init__()
+        self.size = size
+        self.image_encoder = build_image_encoder(size, size.input_size)
+        self.prompt_encoder = build_prompt_encoder(size, size.input_size)
+        self.mask_decoder = NoiseDecoder(size=size)
+
+    def noise_parameters(self) -> Iterable[nn.Parameter]:
+        """The parameters that the published training trains."""
+        return (p for name, p in self.named_parameters() if "noise" in name)
+
+    def train_only_noise(self, only: bool) -> None:
+        """Freeze SAM's parts (the paper) or let everything learn (sizes without pretrained weights)."""
+        for name, parameter in self.named_parameters():
+            trained = "noise" in name or (not only and not _carried(name))
+            parameter.requires_grad_(trained)
+
+    def forward(self, image_BCHW: Tensor, groups: list[tuple[Tensor, Prompts]]) -> Tensor:
+        """
+        Args:
+            image_BCHW: float in [0, 1], zero-padded and resized to the input size.
+            groups: sample indices and prompts, every sample exactly once (`prompts.group`).
+
+        Returns:
+            Noise [B, 3, n, n] in (-1, 1), n = size.noise_size.
+        """
+        embedding, early = encode_image(self.image_encoder, normalise(image_BCHW), self.size.global_blocks[0])
+        features = self.mask_decoder.features(embedding, early)
+        position = self.prompt_encoder.get_dense_pe()
+        noise, order = [], []
+        for index, prompts in groups:
+            sparse, dense = encode_prompts(self.prompt_encoder, prompts)
+            noise.append(self.mask_decoder(embedding[index], features[index], position, sparse, dense))
+            order.append(index)
+        return torch.cat(noise)[torch.argsort(torch.cat(order))]
+
+
+def _carried(name: str) -> bool:
+    """True for entries that no forward pass reads, kept so that published checkpoints fit."""
+    return "output_hypernetworks_mlps" in name or "iou_prediction_head" in name

@@ -1,0 +1,74 @@
+"""The surrogate: a promptable segmenter at half the generator's resolution, trained from a ViT's start.
+
+UnSeg (Sun et al., NeurIPS 2024), section 4.2: SAM's architecture with three mask tokens, no IoU token and no IoU head.
+"""
+
+from __future__ import annotations
+
+import torch
+from segment_anything.modeling.mask_decoder import MLP
+from torch import Tensor, nn
+
+from unseg_core.model.parts import (
+    attend,
+    build_image_encoder,
+    build_prompt_encoder,
+    build_transformer,
+    build_upscaling,
+    encode_image,
+    encode_prompts,
+    normalise,
+)
+from unseg_core.model.prompts import Prompts
+from unseg_core.model.sizes import Size
+
+MASK_TOKENS = 3
+
+
+class SurrogateDecoder(nn.Module):
+    """Mask decoder that returns mask 0; the other two tokens act through self-attention only."""
+
+    def __init__(self, *, size: Size) -> None:
+        super().__init__()
+        dim = size.prompt_dim
+        self.transformer = build_transformer(size)
+        self.mask_tokens = nn.Embedding(MASK_TOKENS, dim)
+        self.output_upscaling = build_upscaling(dim)
+        self.output_hypernetworks_mlps = nn.ModuleList(MLP(dim, dim, dim // 8, 3) for _ in range(MASK_TOKENS))
+
+    def forward(self, embedding_BCHW: Tensor, position_1CHW: Tensor, sparse_BNC: Tensor, dense_BCHW: Tensor) -> Tensor:
+        """Mask logits [B, 1, 4h, 4w]."""
+        tokens = torch.cat([self.mask_tokens.weight.expand(sparse_BNC.shape[0], -1, -1), sparse_BNC], dim=1)
+        tokens, image = attend(self.transformer, embedding_BCHW, position_1CHW, dense_BCHW, tokens)
+        upscaled = self.output_upscaling(image)
+        weights_BC = self.output_hypernetworks_mlps[0](tokens[:, 0])
+        return torch.einsum("bc,bchw->bhw", weights_BC, upscaled).unsqueeze(1)
+
+
+class Surrogate(nn.Module):
+    """Image and prompts to mask logits."""
+
+    def __init__(self, *, size: Size) -> None:
+        super().__init__()
+        self.size = size
+        self.image_encoder = build_image_encoder(size, size.surrogate_input_size)
+        self.prompt_encoder = build_prompt_encoder(size, size.surrogate_input_size)
+        self.mask_decoder = SurrogateDecoder(size=size)
+
+    def forward(self, image_BCHW: Tensor, groups: list[tuple[Tensor, Prompts]]) -> Tensor:
+        """
+        Args:
+            image_BCHW: float in [0, 1] at the surrogate's input size, noise already added.
+            groups: sample indices and prompts, every sample exactly once (`prompts.group`).
+
+        Returns:
+            Mask logits [B, 1, m, m], m = size.noise_size / 2.
+        """
+        embedding, _ = encode_image(self.image_encoder, normalise(image_BCHW), -1)
+        position = self.prompt_encoder.get_dense_pe()
+        logits, order = [], []
+        for index, prompts in groups:
+            sparse, dense = encode_prompts(self.prompt_encoder, prompts)
+            logits.append(self.mask_decoder(embedding[index], position, sparse, dense))
+            order.append(index)
+        return torch.cat(logits)[torch.argsort(torch.cat(order))]

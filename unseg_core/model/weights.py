@@ -1,0 +1,117 @@
+"""Weights on disk: safetensors with the size, budget and provenance in its metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from unseg_core.errors import WeightsError
+from unseg_core.model.generator import Generator
+from unseg_core.model.sizes import Size, size_by_name
+from unseg_core.model.surrogate import Surrogate
+from unseg_core.storage import write_file
+
+FORMAT = "unseg-1"
+Network = TypeVar("Network", Generator, Surrogate)
+
+
+def initialise(build: Callable[..., Network], size: Size, seed: int) -> Network:
+    """A network with seeded random weights; the global random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(size=size)
+
+
+def save_weights(network: Generator | Surrogate, path: Path, *, kind: str, provenance: Mapping[str, object]) -> str:
+    """Write a network's state atomically and return the file's sha256.
+
+    Args:
+        kind: "generator" or "surrogate".
+        provenance: what the weights come from (seed, data, recipe); plain JSON values.
+    """
+    metadata = {
+        "format": FORMAT,
+        "kind": kind,
+        "size": network.size.name,
+        "provenance": json.dumps(provenance, sort_keys=True),
+    }
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    data = canonical_bytes(state, metadata)
+    write_file(str(path), data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def canonical_bytes(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """safetensors bytes with a sorted header: the library writes the metadata in random order."""
+    data = save(dict(state))
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header.pop("__metadata__", None)
+    text = json.dumps({"__metadata__": dict(sorted(metadata.items())), **header}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
+
+
+def load_generator(path: str | Path) -> Generator:
+    """A generator from our safetensors file: on the CPU, in evaluation mode.
+
+    Raises:
+        WeightsError: the file is missing, is no such file, or its entries do not fit.
+    """
+    return _load(Generator, Path(path), "generator")
+
+
+def load_surrogate(path: str | Path) -> Surrogate:
+    """A surrogate from our safetensors file; as `load_generator`."""
+    return _load(Surrogate, Path(path), "surrogate")
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """Metadata of one of our weight files."""
+    return _read(Path(path))[1]
+
+
+def _load(build: Callable[..., Network], path: Path, kind: str) -> Network:
+    state, metadata = _read(path)
+    if metadata.get("format") != FORMAT or metadata.get("kind") != kind:
+        raise WeightsError(f"{path} is no {kind} of this project; give a file that `train` or `weights` has written")
+    network = build(size=size_by_name(metadata["size"]))
+    fill(network, state, origin=str(path))
+    return network.eval()
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if not path.is_file():
+        raise WeightsError(f"{path} does not exist; train a generator first or name another file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118  # no mapping
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a safetensors file ({error}); fetch or train it again") from None
+
+
+def fill(network: nn.Module, state: Mapping[str, Tensor], *, origin: str) -> None:
+    """Load `state` into `network`; every missing, extra or misshapen entry is listed in the WeightsError."""
+    own = network.state_dict()
+    problems = [f"missing {name}" for name in own if name not in state]
+    problems += [f"extra {name}" for name in state if name not in own]
+    problems += [
+        f"{name} is {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    if problems:
+        raise WeightsError(f"{origin} does not fit the network ({len(problems)} entries): {'; '.join(problems)}")
+    network.load_state_dict(dict(state))
+
+
+def count_parameters(network: nn.Module, *, trained_only: bool = False) -> int:
+    return sum(p.numel() for p in network.parameters() if p.requires_grad or not trained_only)

@@ -1,0 +1,335 @@
+"""Parameters: one frozen dataclass per section of params.yaml, checked before anything runs.
+
+`parse_params` turns the parsed YAML mapping into `Params`. Reading the file is the caller's
+(tasks/parameters.py), so the library never looks for configuration by itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from typing import Any, Literal, TypeVar
+
+from unseg_core.errors import ParameterError
+
+T = TypeVar("T")
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise ParameterError unless low <= value <= high."""
+    if not low <= value <= high:
+        raise ParameterError(f"{name} is {value}; give a value from {low} to {high}")
+
+
+def check_name(name: str, value: str) -> None:
+    """Raise ParameterError unless value can be a file name on every system."""
+    if not value or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in value) or value[0] in ".-":
+        raise ParameterError(f"{name}: {value!r} is not a usable name; use letters, digits, '-', '_' and '.'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeParams:
+    """Where and how the work runs. These change results only in the last bits."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes CUDA where there is a device."""
+    threads: int = 2
+    """CPU threads of one process. Fixed, because sums in another order give other last bits."""
+
+    def __post_init__(self) -> None:
+        check_range("runtime.threads", self.threads, 1, 1024)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceParams:
+    """One data set that `fetch@SOURCE` brings into data/ROLE/SOURCE."""
+
+    role: Literal["training", "datasets"]
+    """`training`: the generator learns from it; `datasets`: it is protected and evaluated."""
+    kind: Literal["scenes", "files"]
+    """`scenes`: rendered by this project; `files`: copied from `path`."""
+    layout: Literal["folder", "hqseg"] = "folder"
+    path: str = ""
+    """For `files`: a URL, an absolute path, or a path below UNSEG_DATA."""
+    count: int = 0
+    """Number of images; 0 takes all of them (`files`)."""
+    size: int = 128
+    """For `scenes`: height and width in pixels."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("sources.*.count", self.count, 0, 10_000_000)
+        check_range("sources.*.size", self.size, 32, 4096)
+        if self.kind == "scenes" and (self.count == 0 or self.layout != "folder"):
+            raise ParameterError("sources.*: kind 'scenes' needs a count above 0 and layout 'folder'")
+        if self.kind == "files" and not self.path:
+            raise ParameterError("sources.*.path is empty; kind 'files' needs the folder or URL to copy from")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsParams:
+    """The state both networks start from."""
+
+    size: str = "tiny"
+    """A name in unseg_core.model.sizes.SIZES."""
+    seed: int = 0
+    """Seed of the random initialisation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainParams:
+    """The bilevel training of the generator (paper, section 4; docs/method.md)."""
+
+    sources: tuple[str, ...] = ()
+    """Names of the sources to learn from, each with role `training`."""
+    seed: int = 0
+    epochs: int = 27
+    surrogate_every: int = 4
+    """Epochs 0, k, 2k, ... train the surrogate; all others the generator."""
+    batch_size: int = 4
+    learning_rate: float = 1e-4
+    """Of Adam, for both players."""
+    decay_epoch: int = 20
+    """From this epoch on the learning rate is a tenth."""
+    epsilon: float = 1.0
+    """Amplitude on the object, 8-bit levels."""
+    epsilon_bg: float = 0.25
+    """Amplitude elsewhere, 8-bit levels."""
+    label_modification: bool = True
+    """The generator's target is all ones (paper) instead of the true mask."""
+    train_sam: bool = False
+    """Train the generator's SAM parts too, for sizes that have no pretrained SAM."""
+    scale_min: float = 0.1
+    scale_max: float = 2.0
+    """Large-scale jitter: the range of sizes relative to the input size."""
+    points: int = 12_544
+    """Points at which the losses are sampled (112 x 112 in the paper)."""
+    checkpoint_minutes: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_range("train.epochs", self.epochs, 1, 100_000)
+        check_range("train.surrogate_every", self.surrogate_every, 2, 100_000)
+        check_range("train.batch_size", self.batch_size, 1, 65_536)
+        check_range("train.learning_rate", self.learning_rate, 1e-9, 1.0)
+        check_range("train.epsilon", self.epsilon, 0, 255)
+        check_range("train.epsilon_bg", self.epsilon_bg, 0, 255)
+        check_range("train.scale_min", self.scale_min, 0.01, self.scale_max)
+        check_range("train.points", self.points, 4, 1_000_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetParams:
+    """How one data set is read, protected and split."""
+
+    layout: Literal["folder", "hqseg"] = "folder"
+    classes: tuple[str, ...] = ("object",)
+    """Names of the classes 1, 2, ... of the label maps; one name means binary masks."""
+    epsilon: float = 8.0
+    """Budget inside the protected region, 8-bit levels."""
+    epsilon_bg: float = 2.0
+    """Budget outside, 8-bit levels."""
+    targets: str = "all"
+    """`all`, `things`, or class names separated by commas."""
+    prompt: Literal["mask", "box", "point", "whole"] = "mask"
+    test_share: float = 0.2
+    """Share of the images that evaluation keeps for testing, drawn by a hash of their ids."""
+
+    def __post_init__(self) -> None:
+        check_range("datasets.*.epsilon", self.epsilon, 0, 255)
+        check_range("datasets.*.epsilon_bg", self.epsilon_bg, 0, 255)
+        check_range("datasets.*.test_share", self.test_share, 0.01, 0.99)
+        if not self.classes or len(set(self.classes)) != len(self.classes) or len(self.classes) > 254:
+            raise ParameterError("datasets.*.classes needs 1 to 254 different names")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtectParams:
+    """Which data sets are protected, and how the copies are written."""
+
+    datasets: tuple[str, ...] = ()
+    seed: int = 0
+    image_format: Literal["auto", "png", "jpeg"] = "auto"
+    """`auto` keeps each file's format; `png` is lossless for every source."""
+    no_target: Literal["copy", "skip", "whole"] = "copy"
+    """What happens to images without a target object."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselinesParams:
+    """Methods to protect the same data sets with, for comparison."""
+
+    methods: tuple[str, ...] = ("uniform",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateParams:
+    """The recipe of the downstream models."""
+
+    model: str = "unetplusplus"
+    """A name in unseg_core.evaluate.models.MODELS."""
+    encoder: str = "resnet18"
+    decoder_channels: tuple[int, ...] = (256, 128, 64, 32, 16)
+    size: int = 256
+    """Images and labels are resized to this height and width in pixels."""
+    epochs: int = 40
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    seeds: tuple[int, ...] = (0, 1, 2)
+    test_every: int = 5
+    """Test after every so many epochs (and always after the last) for the curves."""
+
+    def __post_init__(self) -> None:
+        check_range("evaluate.size", self.size, 32, 4096)
+        check_range("evaluate.epochs", self.epochs, 1, 100_000)
+        check_range("evaluate.batch_size", self.batch_size, 2, 65_536)
+        check_range("evaluate.learning_rate", self.learning_rate, 1e-9, 1.0)
+        check_range("evaluate.test_every", self.test_every, 1, 100_000)
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise ParameterError("evaluate.seeds needs at least one seed, each named once")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunParams:
+    """One evaluation: train on `train_on`, test on clean images of `dataset`."""
+
+    dataset: str
+    train_on: str
+    """data/datasets/NAME (clean) or data/protected/NAME/METHOD."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportParams:
+    gallery: int = 6
+    """Images shown per protected data set."""
+
+    def __post_init__(self) -> None:
+        check_range("report.gallery", self.gallery, 1, 100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingParams:
+    """MLflow. MLFLOW_TRACKING_URI, where set, decides the server."""
+
+    experiment: str = "unseg"
+    model: str = "unseg-generator"
+    alias: str = "champion"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """All of params.yaml."""
+
+    profile: str
+    runtime: RuntimeParams = field(default_factory=RuntimeParams)
+    sources: dict[str, SourceParams] = field(default_factory=dict)
+    weights: WeightsParams = field(default_factory=WeightsParams)
+    train: TrainParams = field(default_factory=TrainParams)
+    datasets: dict[str, DatasetParams] = field(default_factory=dict)
+    protect: ProtectParams = field(default_factory=ProtectParams)
+    baselines: BaselinesParams = field(default_factory=BaselinesParams)
+    evaluate: EvaluateParams = field(default_factory=EvaluateParams)
+    runs: dict[str, RunParams] = field(default_factory=dict)
+    report: ReportParams = field(default_factory=ReportParams)
+    tracking: TrackingParams = field(default_factory=TrackingParams)
+
+    def __post_init__(self) -> None:
+        for section in ("sources", "datasets", "runs"):
+            for name in getattr(self, section):
+                check_name(section, name)
+        for name in self.train.sources:
+            if name not in self.sources or self.sources[name].role != "training":
+                raise ParameterError(f"train.sources: {name!r} is not a source with role 'training'")
+        for name in self.protect.datasets:
+            self._known("protect.datasets", name)
+        for name, run in self.runs.items():
+            self._known(f"runs.{name}.dataset", run.dataset)
+            self._check_train_on(name, run)
+
+    def _known(self, where: str, dataset: str) -> None:
+        if dataset not in self.datasets:
+            raise ParameterError(f"{where}: {dataset!r} is not in datasets; known: {', '.join(self.datasets) or 'none'}")
+
+    def _check_train_on(self, name: str, run: RunParams) -> None:
+        methods = ["unseg", *self.baselines.methods] if run.dataset in self.protect.datasets else []
+        paths = [f"data/datasets/{run.dataset}", *(f"data/protected/{run.dataset}/{m}" for m in methods)]
+        if run.train_on not in paths:
+            raise ParameterError(f"runs.{name}.train_on is {run.train_on!r}; this profile makes {', '.join(paths)}")
+
+
+def parse_params(mapping: Mapping[str, Any], *, origin: str) -> Params:
+    """Check a parsed params.yaml; `origin` names the file in messages.
+
+    Raises:
+        ParameterError: an unknown key, a value of the wrong type or out of range.
+    """
+    try:
+        return build(Params, mapping, "")
+    except ParameterError as error:
+        raise ParameterError(f"{origin}: {error}") from None
+
+
+def build(cls: type[T], mapping: Any, where: str) -> T:
+    """Make the dataclass `cls` from a mapping, checking names and types; `where` is its dotted key."""
+    if not isinstance(mapping, Mapping):
+        raise ParameterError(f"{where or 'the file'} must be a mapping of names to values, not {mapping!r}")
+    hints = typing.get_type_hints(cls)
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]  # T is always a dataclass here
+    prefix = f"{where}." if where else ""
+    for key in mapping:
+        if key not in known:
+            raise ParameterError(f"{prefix}{key} is not a parameter; {_suggestion(str(key), list(known))}")
+    values = {key: _convert(hints[key], value, f"{prefix}{key}") for key, value in mapping.items()}
+    for key, f in known.items():
+        if key not in values and f.default is MISSING and f.default_factory is MISSING:
+            raise ParameterError(f"{prefix}{key} is missing; give it a value")
+    try:
+        return cls(**values)
+    except ParameterError as error:
+        raise ParameterError(_place(str(error), where)) from None
+
+
+def _place(message: str, where: str) -> str:
+    """Replace the `section.*` of a check by the entry it failed in."""
+    section = where.split(".")[0]
+    return message.replace(f"{section}.*", where) if section else message
+
+
+def _suggestion(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """Check `value` against the type `hint`; lists become tuples, ints are taken where floats are due."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if is_dataclass(hint):
+        return build(typing.cast(type, hint), value, where)
+    if origin is Literal:
+        if value not in arguments:
+            raise ParameterError(f"{where} is {value!r}; choose one of {', '.join(map(str, arguments))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ParameterError(f"{where} is {value!r}; give a list")
+        return tuple(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ParameterError(f"{where} is {value!r}; give a mapping of names to values")
+        return {str(key): _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    return _convert_scalar(hint, value, where)
+
+
+def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
+    if isinstance(hint, types.UnionType):
+        raise TypeError(f"{where}: unions are not used in params")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is float and number:
+        return float(value)
+    if hint is int and number and float(value).is_integer():
+        return int(value)
+    if hint in (str, bool) and isinstance(value, hint):
+        return value
+    raise ParameterError(f"{where} is {value!r}; give a value of type {hint.__name__}")
