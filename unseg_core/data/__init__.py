@@ -1,0 +1,1 @@
+"""Samples, layouts and where data sets come from."""

@@ -107,9 +107,9 @@ def _free_place(rng: Generator, radius: float, placed: Sequence[Figure]) -> tupl
 
 
 def _draw_clutter(rng: Generator) -> list[Figure]:
-    """Small pieces in any texture, and a few larger decoys: right texture with a wrong outline or the reverse."""
+    """Small pieces in any texture, and a few larger blobs so that a texture alone does not make an object."""
     figures = [_clutter(rng, rng.choice(list(CLUTTER_OUTLINES)), 0.02, 0.06) for _ in range(rng.integers(5, 13))]
-    figures += [_clutter(rng, "blob", 0.07, 0.15) for _ in range(rng.integers(1, 4))]
+    figures += [_clutter(rng, "blob", 0.07, 0.15) for _ in range(rng.integers(0, 3))]
     return figures
 
 

@@ -11,7 +11,7 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-WIDTH, HEIGHT = 560, 260
+WIDTH, HEIGHT = 520, 250
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 10, 40
 STYLES = 6
 """How many series styles page.css has: .s0 to .s5 (colour and dash); further series start over."""
@@ -19,11 +19,15 @@ STYLES = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One line: (x, y) points in data units, ascending in x; `style` is an index into the palette."""
+    """One line: (x, y) points in data units, ascending in x; `style` is an index into the palette.
+
+    `filled` marks an area instead of a line in the legend.
+    """
 
     name: str
     style: int
-    points: Sequence[tuple[float, float]]
+    points: Sequence[tuple[float, float]] = ()
+    filled: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,20 +110,22 @@ def histogram_chart(*, title: str, clean: NDArray[np.int64], protected: NDArray[
         f'<path class="{kind} s{style}" d="{_steps(share, x_axis, y_axis)}"/>'
         for kind, style, share in (("area", 0, shares[0]), ("line", 1, shares[1]))
     ]
-    legend = (Series(name="clean", style=0, points=()), Series(name="protected", style=1, points=()))
+    legend = (Series(name="clean", style=0, filled=True), Series(name="protected", style=1))
     cut = [f"{bin_}: {shares[0][bin_]:.1f} %" for bin_ in (0, 255) if max(s[bin_] for s in shares) > top]
     note = f'<p class="note">Cut at the top: value {escape(", ".join(cut))} of the clean pixels.</p>' if cut else ""
     return _figure(title, _svg(title, HEIGHT, [frame, *areas]) + note, legend)
 
 
 def _figure(title: str, body: str, legend: Sequence[Series]) -> str:
-    items = "".join(
-        f'<li><svg class="swatch" viewBox="0 0 26 10" aria-hidden="true"><path class="line s{line.style % STYLES}" '
-        f'd="M1 5H25"/></svg>{escape(line.name)}</li>'
-        for line in legend
-    )
+    items = "".join(f"<li>{_swatch(line)}{escape(line.name)}</li>" for line in legend)
     listing = f'<ul class="legend">{items}</ul>' if items else ""
     return f'<figure class="chart"><figcaption>{escape(title)}</figcaption>{listing}{body}</figure>'
+
+
+def _swatch(line: Series) -> str:
+    kind, path = ("area", "M1 0H25V10H1Z") if line.filled else ("line", "M1 5H25")
+    path = f'<path class="{kind} s{line.style % STYLES}" d="{path}"/>'
+    return f'<svg class="swatch" viewBox="0 0 26 10" aria-hidden="true">{path}</svg>'
 
 
 def _svg(title: str, height: float, parts: Sequence[str]) -> str:

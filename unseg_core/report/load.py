@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unseg_core.errors import DataError
+from unseg_core.images import decode_image
 from unseg_core.report.contents import (
     PROTECTED_METHOD,
     Evaluation,
@@ -23,9 +24,6 @@ from unseg_core.report.records import Record, read_csv, read_json, read_json_lin
 RegionOf = Callable[[str, str], NDArray[np.bool_] | None]
 """(data set, path of an image within it) -> its protected region HxW bool, or None where it has none."""
 
-ReadImage = Callable[[Path], NDArray[np.uint8]]
-"""Path of an image -> HxWx3 uint8."""
-
 PHASES = ("surrogate", "generator")
 
 
@@ -36,7 +34,6 @@ def load_contents(
     runs: Sequence[str],
     protections: Sequence[str],
     gallery: int,
-    read_image: ReadImage,
     region_of: RegionOf,
     params_text: str = "",
     versions: Mapping[str, str] | None = None,
@@ -49,7 +46,7 @@ def load_contents(
     `runs` are the keys of metrics/evaluate, `protections` those of metrics/protect (DATASET-METHOD); `gallery` images
     per copy made by the generator are shown and `histogram_images` counted, spread evenly over its manifest. With
     `trained` false the generator was not trained here and metrics/train.json is not read. Raises DataError naming the
-    file that is missing or malformed and the stage that makes it.
+    file that is missing or malformed and the stage that makes it (ImageError for an image).
     """
     summaries = tuple(read_protection(root, key) for key in protections)
     copies = [summary.dataset for summary in summaries if summary.method == PROTECTED_METHOD]
@@ -62,10 +59,8 @@ def load_contents(
         train_curve=read_train_curve(root) if trained else (),
         protections=summaries,
         evaluations=tuple(read_evaluation(root, run) for run in runs),
-        galleries=tuple(
-            item for dataset in copies for item in read_gallery(root, dataset, gallery, read_image, region_of)
-        ),
-        histograms=tuple(read_histogram(root, dataset, histogram_images, read_image) for dataset in copies),
+        galleries=tuple(item for dataset in copies for item in read_gallery(root, dataset, gallery, region_of)),
+        histograms=tuple(read_histogram(root, dataset, histogram_images) for dataset in copies),
     )
 
 
@@ -135,22 +130,20 @@ def read_evaluation(root: Path, run: str) -> Evaluation:
     )
 
 
-def read_gallery(
-    root: Path, dataset: str, count: int, read_image: ReadImage, region_of: RegionOf
-) -> Iterator[GalleryItem]:
+def read_gallery(root: Path, dataset: str, count: int, region_of: RegionOf) -> Iterator[GalleryItem]:
     """At most `count` images of a protected data set, spread evenly over its manifest."""
     for record in _spread(root, dataset, count):
-        clean, protected = _pair(root, dataset, record, read_image)
+        clean, protected = _pair(root, dataset, record)
         region = region_of(dataset, record.text("image"))
         yield GalleryItem(dataset=dataset, id=record.text("id"), clean=clean, protected=protected, region=region)
 
 
-def read_histogram(root: Path, dataset: str, count: int, read_image: ReadImage) -> PixelHistogram:
+def read_histogram(root: Path, dataset: str, count: int) -> PixelHistogram:
     """Pixel values of at most `count` images of a protected data set and of their originals."""
     counts = np.zeros((2, 256), dtype=np.int64)
     records = _spread(root, dataset, count)
     for record in records:
-        for row, image in enumerate(_pair(root, dataset, record, read_image)):
+        for row, image in enumerate(_pair(root, dataset, record)):
             counts[row] += np.bincount(image.reshape(-1), minlength=256)
     return PixelHistogram(dataset=dataset, images=len(records), clean=counts[0], protected=counts[1])
 
@@ -169,9 +162,7 @@ def _protected_records(root: Path, dataset: str) -> Iterator[Record]:
             yield record
 
 
-def _pair(
-    root: Path, dataset: str, record: Record, read_image: ReadImage
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _pair(root: Path, dataset: str, record: Record) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     image = record.text("image")
     if PurePosixPath(image).is_absolute() or ".." in PurePosixPath(image).parts:
         raise DataError(f"{record.where}: the image path {image!r} leaves the data set; {record.remedy}")
@@ -180,7 +171,7 @@ def _pair(
     for path in paths:
         if not path.is_file():
             raise DataError(f"{path}: there is no such file, but {record.where} lists it; {record.remedy}")
-    clean, protected = (read_image(path) for path in paths)
+    clean, protected = (decode_image(path.read_bytes(), str(path)).pixels for path in paths)
     if clean.shape != protected.shape:
         raise DataError(f"{paths[1]}: its size is {protected.shape}, the original's {clean.shape}; {record.remedy}")
     return clean, protected

@@ -33,8 +33,11 @@ def page_view(contents: ReportContents) -> View:
     rows = compare(contents.evaluations)
     outcomes = judge(rows, contents.protections)
     groups = dict.fromkeys(row.group for row in rows)
+    styles = sections.method_styles(rows)
     comparisons = {
-        group: sections.comparison_view(group, [row for row in rows if row.group == group], contents.evaluations)
+        group: sections.comparison_view(
+            group, [row for row in rows if row.group == group], contents.evaluations, styles
+        )
         for group in groups
     }
     return {
@@ -103,11 +106,13 @@ def _generator_fact(
 
 
 def _budget_fact(copies: Sequence[ProtectionSummary]) -> tuple[str, str, str]:
-    budgets = dict.fromkeys((copy.epsilon, copy.epsilon_bg) for copy in copies)
+    budgets: dict[str, list[str]] = {}
+    for copy in copies:
+        budgets.setdefault(f"{copy.epsilon:g} / {copy.epsilon_bg:g}", []).append(copy.dataset)
     detail = "levels of 255: on the objects / elsewhere"
     if len(budgets) > 1:
-        detail += "; in the order of the data sets"
-    return "Budget", ", ".join(f"{inside:g} / {outside:g}" for inside, outside in budgets), detail
+        detail = "; ".join(f"{', '.join(names)}: {budget}" for budget, names in budgets.items()) + f" {detail}"
+    return "Budget", ", ".join(budgets), detail
 
 
 def _check_fact(copies: Sequence[ProtectionSummary]) -> tuple[str, str, str]:

@@ -27,7 +27,8 @@ def overlay(clean_HW3: NDArray[np.uint8], region_HW: NDArray[np.bool_]) -> NDArr
     """The image in grey, its protected region tinted; HxWx3 uint8."""
     grey = clean_HW3.astype(np.float64).mean(axis=2, keepdims=True)
     tinted = 0.45 * grey + 0.55 * np.array(_TINT)
-    return np.where(region_HW[:, :, None], tinted, 0.75 * grey + 40.0).round().astype(np.uint8)
+    shaded: NDArray[np.float64] = np.where(region_HW[:, :, None], tinted, 0.75 * grey + 40.0)
+    return shaded.round().astype(np.uint8)
 
 
 def shown(image_HW3: NDArray[np.uint8], *, nearest: bool = False) -> NDArray[np.uint8]:

@@ -22,7 +22,7 @@ View = dict[str, object]
 DESCRIPTIONS = {
     CLEAN_METHOD: "trained on the originals",
     PROTECTED_METHOD: "trained on the protected copy",
-    UNIFORM_METHOD: "trained on uniform random noise",
+    UNIFORM_METHOD: "trained on a copy with uniform random noise",
 }
 
 TRAIN_LABELS = {
@@ -47,9 +47,13 @@ def method_styles(rows: Sequence[ComparisonRow]) -> dict[str, int]:
     return {name: index for index, name in enumerate(dict.fromkeys(fixed + [row.name for row in rows]))}
 
 
-def comparison_view(group: str, rows: Sequence[ComparisonRow], evaluations: Sequence[Evaluation]) -> View:
-    """The table of one data set and model, its per-class scores, its interval chart and its curves."""
-    styles = method_styles(rows)
+def comparison_view(
+    group: str, rows: Sequence[ComparisonRow], evaluations: Sequence[Evaluation], styles: Mapping[str, int]
+) -> View:
+    """The table of one data set and model, its per-class scores, its interval chart and its curves.
+
+    `styles` gives the palette index of each method, the same on the whole page.
+    """
     members = [next(e for e in evaluations if e.run == row.run) for row in rows]
     intervals = [
         charts.Interval(

@@ -37,9 +37,10 @@ LABELS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One data set and model: the verdict, its sentence, the one on uniform noise, and what limits the claim."""
+    """One data set and model (`group`): its verdict, the sentences on it and on uniform noise, and what limits the claim."""
 
     group: str
+    dataset: str
     verdict: Verdict
     sentence: str
     uniform: str
@@ -68,7 +69,7 @@ def headline(outcomes: Sequence[Outcome]) -> Headline:
         return Headline(verdict=Verdict.OPEN, label=LABELS[Verdict.OPEN], sentence=sentence)
     verdicts = [outcome.verdict for outcome in outcomes]
     worst = next(v for v in (Verdict.FAILS, Verdict.PARTIAL, Verdict.OPEN, Verdict.HOLDS) if v in verdicts)
-    sentence = outcomes[0].sentence if len(outcomes) == 1 else _count_sentence(verdicts)
+    sentence = outcomes[0].sentence if len(outcomes) == 1 else _count_sentence(outcomes)
     return Headline(verdict=worst, label=LABELS[worst], sentence=sentence)
 
 
@@ -107,9 +108,10 @@ def _images(count: int) -> str:
     return "1 image" if count == 1 else f"{count} images"
 
 
-def _count_sentence(verdicts: Sequence[Verdict]) -> str:
-    total = len(verdicts)
-    parts = [f"The protection holds on {verdicts.count(Verdict.HOLDS)} of {total} comparisons"]
+def _count_sentence(outcomes: Sequence[Outcome]) -> str:
+    verdicts = [outcome.verdict for outcome in outcomes]
+    things = "data sets" if len({outcome.dataset for outcome in outcomes}) == len(outcomes) else "comparisons"
+    parts = [f"The protection holds on {verdicts.count(Verdict.HOLDS)} of {len(outcomes)} {things}"]
     for verdict, words in (
         (Verdict.PARTIAL, "is partial on"),
         (Verdict.FAILS, "does not work on"),
@@ -117,21 +119,24 @@ def _count_sentence(verdicts: Sequence[Verdict]) -> str:
     ):
         if count := verdicts.count(verdict):
             parts.append(f"{words} {count}")
-    return ", ".join(parts) + "."
+    return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1] + "."
 
 
 def _judge_group(group: str, rows: Sequence[ComparisonRow], protections: Sequence[ProtectionSummary]) -> Outcome:
     clean, protected, uniform = (_first(rows, method) for method in (CLEAN_METHOD, PROTECTED_METHOD, UNIFORM_METHOD))
     if clean is None or protected is None or protected.ratio_to_clean is None:
         sentence = _open_sentence(clean, protected)
-        return Outcome(group=group, verdict=Verdict.OPEN, sentence=sentence, uniform="", limits=())
+        return Outcome(
+            group=group, dataset=rows[0].dataset, verdict=Verdict.OPEN, sentence=sentence, uniform="", limits=()
+        )
     verdict = ratio_verdict(protected.ratio_to_clean)
     return Outcome(
         group=group,
+        dataset=rows[0].dataset,
         verdict=verdict,
         sentence=_sentence(verdict, clean, protected),
         uniform=_uniform_sentence(protected, uniform, protections),
-        limits=tuple(_limits(clean, protected)),
+        limits=tuple(_limits(verdict, clean, protected)),
     )
 
 
@@ -174,9 +179,7 @@ def _uniform_sentence(
 
 def _budget_words(dataset: str, protections: Sequence[ProtectionSummary]) -> str:
     budgets = {
-        summary.method: (summary.epsilon, summary.epsilon_bg)
-        for summary in protections
-        if summary.dataset == dataset
+        summary.method: (summary.epsilon, summary.epsilon_bg) for summary in protections if summary.dataset == dataset
     }
     if PROTECTED_METHOD not in budgets or UNIFORM_METHOD not in budgets:
         return "(budget not recorded)"
@@ -186,12 +189,12 @@ def _budget_words(dataset: str, protections: Sequence[ProtectionSummary]) -> str
     return f"of another budget ({inside:g} inside, {outside:g} outside)"
 
 
-def _limits(clean: ComparisonRow, protected: ComparisonRow) -> list[str]:
+def _limits(verdict: Verdict, clean: ComparisonRow, protected: ComparisonRow) -> list[str]:
     limits: list[str] = []
     if clean.iou_mean < WEAK_CLEAN_IOU:
         limits.append("The models are weak on the originals already, so the ratio says little.")
     if protected.iou_high is None or clean.iou_low is None:
         limits.append("One seed only: how far chance moves these numbers is unknown.")
-    elif protected.iou_high >= clean.iou_low:
+    elif verdict is not Verdict.FAILS and protected.iou_high >= clean.iou_low:
         limits.append("The confidence intervals of the two overlap: more seeds are needed to be sure.")
     return limits

@@ -1,0 +1,157 @@
+"""Opening MLflow: which server, its database and experiment; one process of a project at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from filelock import FileLock, Timeout
+
+from unseg_core.errors import UnsegError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment
+    from mlflow.exceptions import MlflowException
+
+DATABASE = "mlflow.db"
+ARTIFACTS = "mlartifacts"
+LOCK_SECONDS = 600.0
+SQLITE = "sqlite:///"
+SQLITE_MAGIC = b"SQLite format 3\0"
+
+# MLflow reads these when it is imported. Its own 7 retries make an absent server a wait of minutes.
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingStore:
+    """An open MLflow with its experiment."""
+
+    client: MlflowClient
+    experiment: str
+    experiment_id: str
+    uri: str
+    """Of the tracking server; may hold a password, so show `public_uri(uri)` instead."""
+
+
+def prepare_environment() -> None:
+    """Make MLflow quiet and keep it from reporting usage; what the user has set stays."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def tracking_uri(root: Path) -> str:
+    """MLFLOW_TRACKING_URI, or the sqlite database in the project folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{root.resolve() / DATABASE}"
+
+
+def public_uri(uri: str) -> str:
+    """A URI without the name and password that it may carry."""
+    return re.sub(r"(?<=://)[^/@]*@", "", uri)
+
+
+@contextlib.contextmanager
+def open_store(root: Path, experiment: str) -> Iterator[TrackingStore]:
+    """Connect, and create database and experiment where they are missing.
+
+    The lock spans the whole block: three processes on a cold sqlite file crash two of them, and two that track the
+    same results would both find them missing.
+
+    Raises:
+        UnsegError: MLflow refuses, cannot be reached, or another process keeps it for ten minutes.
+    """
+    prepare_environment()
+    uri = tracking_uri(root)
+    database = _database_of(uri)
+    lock = FileLock(f"{database or root.resolve() / DATABASE}.lock")
+    try:
+        with lock.acquire(timeout=LOCK_SECONDS):
+            yield from _connected(uri, database, experiment)
+    except Timeout:
+        raise UnsegError(f"{lock.lock_file} has been held by another process for {LOCK_SECONDS:.0f} s; end that first") from None
+
+
+def _connected(uri: str, database: Path | None, experiment: str) -> Iterator[TrackingStore]:
+    if database is not None:
+        _check_database(database)
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = MlflowClient(tracking_uri=uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
+        found = _experiment(client, experiment, database)
+        yield TrackingStore(client=client, experiment=experiment, experiment_id=found.experiment_id, uri=uri)
+    except MlflowException as error:
+        raise UnsegError(_explain(error, uri)) from error
+
+
+def _database_of(uri: str) -> Path | None:
+    """The file behind a sqlite URI; None for servers."""
+    return Path(uri.removeprefix(SQLITE)).resolve() if uri.startswith(SQLITE) else None
+
+
+def _check_database(database: Path) -> None:
+    """MLflow would try for minutes to open a file that is no database."""
+    database.parent.mkdir(parents=True, exist_ok=True)
+    if database.is_file() and database.stat().st_size:
+        with database.open("rb") as file:
+            if file.read(len(SQLITE_MAGIC)) != SQLITE_MAGIC:
+                raise UnsegError(f"{database} is not an sqlite database; delete it, tracking makes it again")
+
+
+def _experiment(client: MlflowClient, name: str, database: Path | None) -> Experiment:
+    location = database.parent / ARTIFACTS if database else None
+    found = client.get_experiment_by_name(name) or _create_experiment(client, name, location)
+    if found.lifecycle_stage != "active":
+        raise UnsegError(
+            f"tracking.experiment: MLflow has deleted the experiment {name!r}; "
+            f"run `mlflow experiments restore --experiment-id {found.experiment_id}` or choose another name"
+        )
+    kept = _local_folder(found.artifact_location)
+    if location and kept and kept != location:
+        raise UnsegError(
+            f"{database} keeps the files of experiment {name!r} in {kept}, not in {location}: it came from another "
+            "folder; delete it, tracking makes it again"
+        )
+    return found
+
+
+def _create_experiment(client: MlflowClient, name: str, location: Path | None) -> Experiment:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_experiment(name, artifact_location=location.as_uri() if location else None)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # else: another machine was quicker
+            raise
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        raise UnsegError(f"tracking.experiment: MLflow does not show the experiment {name!r} that it has made; try again")
+    return found
+
+
+def _local_folder(location: str) -> Path | None:
+    parts = urlsplit(location)
+    return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None
+
+
+def _explain(error: MlflowException, uri: str) -> str:
+    reason = " ".join(error.message.split())[:300]
+    return (
+        f"MLflow at {public_uri(uri)}: {public_uri(reason)}; check that the server of MLFLOW_TRACKING_URI runs and "
+        f"lets you in, or unset it to use {DATABASE} in the project folder"
+    )
