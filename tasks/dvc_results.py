@@ -1,4 +1,4 @@
-"""What DVC has recorded of finished stages: parameters, metrics and curves, read from dvc.lock and the files it names."""
+"""What DVC has recorded of finished stages: parameters, metrics and curves, from dvc.lock and the files it names."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def result_stages(params: Params) -> tuple[str, ...]:
     return ("train", *protected, *baselines, *(f"evaluate@{run}" for run in params.runs))
 
 
-def locked_stages(lock_file: Path) -> dict[str, LockedStage]:
+def read_lock(lock_file: Path) -> dict[str, LockedStage]:
     """All stages of a dvc.lock.
 
     Raises:
@@ -109,7 +109,7 @@ def flatten_texts(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield name, value if isinstance(value, str) else json.dumps(value)
 
 
-def read_metrics(root: Path, stage: LockedStage) -> StageMetrics:
+def stage_metrics(root: Path, stage: LockedStage) -> StageMetrics:
     """Read the metrics and curves of a stage.
 
     Raises:
@@ -161,5 +161,5 @@ def _parse_curves(path: Path, data: bytes) -> Iterator[Point]:
             yield from (Point(curve=f"{name}/{c}", epoch=epoch, value=float(v)) for c, v in row.items() if v)
         except (KeyError, StopIteration, ValueError, TypeError):
             raise DataError(
-                f"{path}, line {line}: needs columns epoch and phase or seed, and numbers; remove it and run `dvc repro`"
+                f"{path}, line {line}: needs epoch, phase or seed, and numbers; remove it and run `dvc repro`"
             ) from None

@@ -11,7 +11,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc.model import PythonModel
 
 from unseg_core.errors import DataError, ImageError, ParameterError
 from unseg_core.model.weights import load_generator
@@ -22,7 +22,9 @@ PROMPTS = ("mask", "box", "point", "whole")
 
 def _entry(model_input: Any, name: str) -> np.ndarray:
     if not isinstance(model_input, Mapping) or name not in model_input:
-        raise ImageError(f"the input has no {name!r}; give a mapping with 'image' (uint8 HxWx3) and 'region' (bool HxW)")
+        raise ImageError(
+            f"the input has no {name!r}; give a mapping with 'image' (uint8 HxWx3) and 'region' (bool HxW)"
+        )
     return np.asarray(model_input[name])
 
 
@@ -41,7 +43,7 @@ def _region_of(model_input: Any) -> np.ndarray:
     return region.astype(bool)
 
 
-# MLflow asks for type hints in its own schema language here; the signature says the same more exactly (tasks/register.py).
+# MLflow warns that `model_input` has no type hint in its schema language; the signature in tasks/register.py says it.
 with warnings.catch_warnings(record=True):
 
     class GeneratorModel(PythonModel):
@@ -51,7 +53,7 @@ with warnings.catch_warnings(record=True):
             """Load the generator: on the CPU, in evaluation mode."""
             self.generator = load_generator(context.artifacts["generator"])
 
-        def predict(self, context: Any, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201  # MLflow reads hints here as its own schema
+        def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> np.ndarray:
             """Noise of one image.
 
             Args:
@@ -70,12 +72,16 @@ with warnings.catch_warnings(record=True):
             """
             image, region = _image_of(model_input), _region_of(model_input)
             if region.shape != image.shape[:2]:
-                raise ImageError(f"region is {region.shape} and image {image.shape}; give both the same height and width")
+                raise ImageError(
+                    f"region is {region.shape} and image {image.shape}; give both the same height and width"
+                )
             prompt, seed = str((params or {}).get("prompt", "mask")), int((params or {}).get("seed", 0))
             if prompt not in PROMPTS:
                 raise ParameterError(f"prompt is {prompt!r}; choose one of {', '.join(PROMPTS)}")
             if prompt in ("box", "point") and not region.any():
-                raise DataError(f"region is empty, so there is no {prompt} prompt; mark an object or use prompt 'whole'")
+                raise DataError(
+                    f"region is empty, so there is no {prompt} prompt; mark an object or use prompt 'whole'"
+                )
             return image_noise(self.generator, image, region, prompt=prompt, seed=seed)
 
 

@@ -3,12 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from unseg_core.errors import ParameterError
-
-if TYPE_CHECKING:
-    from networkx import DiGraph  # type: ignore[import-untyped]  # has no types; comes with DVC
 
 DEFAULT_POOL = "cpu"
 
@@ -45,9 +42,9 @@ def read_graph(root: Path, targets: Iterable[str] = ()) -> StageGraph:
     Raises:
         ParameterError: there is no DVC project, a target is unknown, or dvc.yaml or params.yaml are not valid.
     """
-    from dvc.exceptions import DvcException  # type: ignore[import-untyped]  # DVC has no types
-    from dvc.repo import Repo  # type: ignore[import-untyped]  # DVC has no types
-    from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro  # type: ignore[import-untyped]
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 
     root = root.resolve()
     try:
@@ -81,7 +78,25 @@ def _named_by(target: str, names: Iterable[str]) -> list[str]:
     return found
 
 
-def _nodes(root: Path, graph: "DiGraph", order: list[Any]) -> tuple[StageNode, ...]:
+def unchanged_stages(graph: StageGraph) -> frozenset[str]:
+    """Return the stages that DVC would skip now; none when it cannot tell, because another DVC is busy.
+
+    One look at all of them is much cheaper than a DVC process for each. What an upstream stage changes later in the
+    same run is not seen: a stage may only be left out when its upstream stages were.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    wanted = {node.name for node in graph.stages}
+    try:
+        with Repo(str(graph.root)) as repo, repo.lock:
+            stages = {_address(graph.root, stage): stage for stage in repo.index.stages}
+            return frozenset(name for name in wanted if not stages[name].changed())
+    except DvcException:
+        return frozenset()
+
+
+def _nodes(root: Path, graph: Any, order: list[Any]) -> tuple[StageNode, ...]:
     # Not `Stage.addressing`: it depends on the current directory.
     names = {stage: _address(root, stage) for stage in order}
     return tuple(

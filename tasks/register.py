@@ -15,6 +15,7 @@ import unseg_core
 from tasks.parameters import PARAMS_FILE, load_params
 from tasks.tracking_store import TrackingStore, open_store
 from unseg_core.errors import DataError, UnsegError, WeightsError
+from unseg_core.model.registry_uri import SHA256_TAG
 from unseg_core.params import TrackingParams
 from unseg_core.storage import read_file, sha256_of, write_file
 
@@ -26,12 +27,20 @@ if TYPE_CHECKING:
 GENERATOR = Path("data/generator/generator.safetensors")
 CARD = Path("data/generator/card.json")
 REGISTERED = Path("metrics/registered.json")
-SHA256_TAG = "generator_sha256"
-"""Tag of model versions and runs: which generator file."""
 LOGGED_NAME = "generator"
 MODEL_CODE = Path(__file__).with_name("generator_model.py")
 # What unseg_core imports on the way from a file to noise; given, so that MLflow does not search for it.
-REQUIREMENTS = ("fsspec", "mlflow", "numpy", "pillow", "pycocotools", "safetensors", "segment-anything", "torch", "torchvision")
+REQUIREMENTS = (
+    "fsspec",
+    "mlflow",
+    "numpy",
+    "pillow",
+    "pycocotools",
+    "safetensors",
+    "segment-anything",
+    "torch",
+    "torchvision",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +80,9 @@ def _check_generator(root: Path) -> str:
         raise DataError(f"{root / CARD} is not the card of a generator; run `dvc repro --force train`") from None
     sha256 = sha256_of(str(root / GENERATOR))
     if sha256 != expected:
-        raise WeightsError(f"{root / GENERATOR} is not the file that its card describes; run `dvc checkout --force train`")
+        raise WeightsError(
+            f"{root / GENERATOR} is not the file that its card describes; run `dvc checkout --force train`"
+        )
     return sha256
 
 
@@ -86,6 +97,18 @@ def register_generator(store: TrackingStore, root: Path, tracking: TrackingParam
     if not found or tracking.alias not in _aliases(store, tracking.model, number):
         store.client.set_registered_model_alias(tracking.model, tracking.alias, number)
     return str(number)
+
+
+def link_training(store: TrackingStore, sha256: str) -> None:
+    """Name the uploaded generator as an output of its training run, where it was registered before the run was made."""
+    from mlflow.entities import LoggedModelOutput
+
+    run_id, models = _train_run(store, sha256), _logged_models(store, sha256)
+    if run_id is None or not models:
+        return
+    outputs = store.client.get_run(run_id).outputs
+    if outputs is None or not outputs.model_outputs:
+        store.client.log_outputs(run_id, [LoggedModelOutput(models[0].model_id, 0)])
 
 
 def find_version(store: TrackingStore, model: str, sha256: str) -> ModelVersion | None:
@@ -109,18 +132,24 @@ def _create_version(store: TrackingStore, root: Path, model: str, sha256: str) -
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+    source = f"models:/{logged.model_id}"
     return store.client.create_model_version(
-        model, logged.artifact_location, run_id=logged.source_run_id, tags={SHA256_TAG: sha256}, model_id=logged.model_id
+        model, source, logged.source_run_id, tags={SHA256_TAG: sha256}, model_id=logged.model_id
     )
+
+
+def _logged_models(store: TrackingStore, sha256: str) -> list[LoggedModel]:
+    """Uploads of this generator, finished or cut off."""
+    return list(store.client.search_logged_models([store.experiment_id], f"tags.{SHA256_TAG} = '{sha256}'"))
 
 
 def _log_model(store: TrackingStore, root: Path, sha256: str) -> LoggedModel:
     """Upload the generator as a pyfunc model, in place of one whose upload was cut off."""
-    client, tags = store.client, {SHA256_TAG: sha256}
-    for leftover in client.search_logged_models([store.experiment_id], f"tags.{SHA256_TAG} = '{sha256}'"):
+    client, run_id = store.client, _train_run(store, sha256)
+    for leftover in _logged_models(store, sha256):
         if str(leftover.status) != "READY":
             client.delete_logged_model(leftover.model_id)
-    logged = client.create_logged_model(store.experiment_id, LOGGED_NAME, _train_run(store, sha256), tags=tags)
+    logged = client.create_logged_model(store.experiment_id, LOGGED_NAME, run_id, tags={SHA256_TAG: sha256})
     with tempfile.TemporaryDirectory() as folder:
         _save_model(root, Path(folder), logged)
         client.log_model_artifacts(logged.model_id, folder)

@@ -5,8 +5,9 @@ import re
 import subprocess
 import sys
 import threading
+import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Literal
 
@@ -26,12 +27,13 @@ _QUIET = {
     "PYTHONUNBUFFERED": "1",  # without it a stage's lines arrive when it ends
 }
 # Locks held by another DVC, and the network between DVC and its remote. Only DVC's own errors are compared with these.
-_PASSING = re.compile(
-    r"unable to acquire lock|is busy, it is being blocked by|unable to read rwlock|timed? ?out|connection (?:refused|reset|error|aborted)"
-    r"|could not connect|failed to connect|cannot connect|name resolution|max retries exceeded|service unavailable"
-    r"|too many requests|slow ?down|network is unreachable",
+_TRANSIENT = re.compile(
+    r"unable to acquire lock|is busy, it is being blocked by|unable to read rwlock"
+    r"|timed? ?out|connection (?:refused|reset|error|aborted)|(?:could not|failed to|cannot) connect|name resolution"
+    r"|max retries exceeded|service unavailable|too many requests|slow ?down|network is unreachable",
     re.IGNORECASE,
 )
+_GUARDS: list["subprocess.Popen[bytes]"] = []  # their life lines stay open as long as this process lives
 _STAGE_FAILED = re.compile(r"failed to run: |exited with -?\d+")
 
 
@@ -39,11 +41,11 @@ class StageError(UnsegError):
     """A stage failed; running it again unchanged would fail again."""
 
 
-class PassingStageError(StageError):
+class TransientStageError(StageError):
     """DVC could not run a stage because of a lock or the network; trying again may help."""
 
 
-class StageStopped(StageError):
+class StageStoppedError(StageError):
     """A program was stopped before its end, because its flow was."""
 
 
@@ -78,19 +80,24 @@ class ProcessFamily:
         instead and only standard error is passed on.
 
         Raises:
-            StageStopped: `stop` was called before or while it ran.
+            StageStoppedError: `stop` was called before or while it ran.
         """
         process = self._start(command, root, output)
+        stream = process.stdout if output is None else process.stderr
+        assert stream is not None
         try:
-            stream = process.stdout if output is None else process.stderr
-            assert stream is not None
-            with stream:
-                for line in stream:
-                    on_line(line.rstrip("\n"))
-            return self._finish(process)
-        finally:
+            for line in stream:
+                on_line(line.rstrip("\n"))
+        except BaseException:
             self._close_life_line(process)
-            process.wait()
+            deque(stream, maxlen=0)  # read on: it must not die of a closed pipe while it puts its work in order
+            raise
+        finally:
+            stream.close()
+            code = self._finish(process)
+        if self._stopped and code == supervisor.STOPPED:
+            raise StageStoppedError("stopped while it ran")
+        return code if code >= 0 else 128 - code
 
     def stop(self) -> None:
         """Stop all running programs and start no more. Returns at once; `run` returns when its program is gone."""
@@ -102,7 +109,7 @@ class ProcessFamily:
     def _start(self, command: Iterable[str], root: Path, output: IO[bytes] | None) -> "subprocess.Popen[str]":
         with self._lock:
             if self._stopped:
-                raise StageStopped("stopped before it was started")
+                raise StageStoppedError("stopped before it was started")
             process = subprocess.Popen(
                 _supervised(command, self._grace_seconds),
                 cwd=root,
@@ -122,10 +129,8 @@ class ProcessFamily:
         code = process.wait()
         with self._lock:
             self._running.discard(process)
-            stopped = self._stopped
-        if stopped and code == supervisor.STOPPED:
-            raise StageStopped("stopped while it ran")
-        return code if code >= 0 else 128 - code
+        self._close_life_line(process)
+        return code
 
     @staticmethod
     def _close_life_line(process: "subprocess.Popen[str]") -> None:
@@ -133,17 +138,20 @@ class ProcessFamily:
             process.stdin.close()
 
 
-def guard_descendants(environment: Mapping[str, str], grace_seconds: float = GRACE_SECONDS) -> "subprocess.Popen[bytes]":
-    """Start a process that outlives this one and then stops whatever still carries this one's `UNSEG_FAMILY`.
+def guard_descendants() -> None:
+    """See to it that no process started from here on outlives this one, however it ends.
 
-    The caller keeps the returned process; its standard input is the life line.
+    It marks this process's environment, which its children inherit, and starts a process that waits for the end of
+    this one and then stops what carries the mark. For programs that are not run by a `ProcessFamily`.
     """
-    return subprocess.Popen(
-        _supervised([supervisor.GUARD], grace_seconds),
-        env=dict(environment),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
+    os.environ[supervisor.FAMILY] = uuid.uuid4().hex
+    _GUARDS.append(
+        subprocess.Popen(
+            _supervised([supervisor.GUARD], GRACE_SECONDS),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
     )
 
 
@@ -153,9 +161,9 @@ def run_stage(name: str, *, root: Path, family: ProcessFamily, on_line: Callable
     Returns what DVC did: "ran" the command, "skipped" an unchanged stage, or restored its "cached" outputs.
 
     Raises:
-        PassingStageError: a lock or the network stood in the way.
+        TransientStageError: a lock or the network stood in the way.
         StageError: the stage failed; the message ends with its last lines.
-        StageStopped: the family was stopped.
+        StageStoppedError: the family was stopped.
     """
     result: StageResult = "ran"
     last: deque[str] = deque(maxlen=_LAST_LINES)
@@ -183,8 +191,8 @@ def _result_of(line: str, name: str) -> StageResult | None:
 
 def _stage_error(name: str, code: int, last: list[str]) -> StageError:
     errors = [line for line in last if line.startswith("ERROR:")]
-    passing = any(map(_PASSING.search, errors)) and not any(map(_STAGE_FAILED.search, errors))
+    transient = any(map(_TRANSIENT.search, errors)) and not any(map(_STAGE_FAILED.search, errors))
     said = "\n".join(last)
-    if passing:
-        return PassingStageError(f"DVC could not run stage {name!r} now (exit code {code}):\n{said}")
+    if transient:
+        return TransientStageError(f"DVC could not run stage {name!r} now (exit code {code}):\n{said}")
     return StageError(f"stage {name!r} failed (exit code {code}); its last lines:\n{said}")

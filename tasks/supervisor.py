@@ -21,7 +21,7 @@ import time
 import uuid
 from collections.abc import Iterator
 
-import psutil  # type: ignore[import-untyped]  # has no types
+import psutil
 
 FAMILY = "UNSEG_FAMILY"
 GUARD = "guard"

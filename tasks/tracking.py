@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from tasks.dvc_results import LOCK_FILE, LockedStage, Point, StageMetrics, locked_stages, read_metrics, result_stages
+from tasks.dvc_results import LOCK_FILE, LockedStage, Point, StageMetrics, read_lock, stage_metrics, result_stages
 from tasks.parameters import PARAMS_FILE, load_params
-from tasks.register import GENERATOR, SHA256_TAG, find_version, register_generator
+from tasks.register import GENERATOR, find_version, link_training, register_generator
 from tasks.tracking_store import TrackingStore, open_store, public_uri
 from unseg_core.errors import UnsegError
+from unseg_core.model.registry_uri import SHA256_TAG
 from unseg_core.params import Params
 from unseg_core.storage import sha256_of
 
@@ -58,16 +59,16 @@ def track_project(root: Path) -> TrackingSummary:
         UnsegError: dvc.lock, params.yaml or a result is missing or damaged, or MLflow refuses.
     """
     params = load_params(root / PARAMS_FILE)
-    locked = locked_stages(root / LOCK_FILE)
+    locked = read_lock(root / LOCK_FILE)
     names = result_stages(params)
     stages = [locked[name] for name in names if name in locked]
     with open_store(root, params.tracking.experiment) as store:
         new = [stage for stage in stages if not _is_tracked(store, stage)]
-        results = [read_metrics(root, stage) for stage in new]
+        results = [stage_metrics(root, stage) for stage in new]
         tags = _common_tags(root, params) if results else {}
         for result in results:
             _write_run(store, root, result, tags)
-        version = _register(store, root, params, locked)
+        version = _register(store, root, params, locked, newly_trained="train" in {stage.name for stage in new})
     return TrackingSummary(
         experiment=store.experiment,
         created=tuple(stage.name for stage in new),
@@ -110,7 +111,9 @@ def _log_values(store: TrackingStore, run: Run, result: StageMetrics) -> None:
     now = int(time.time() * 1000)
     curves = {point.curve for point in result.curves}
     metrics = [Metric(_metric_name(p.curve), p.value, now, p.epoch) for p in result.curves]
-    metrics += [Metric(_metric_name(name), value, now, 0) for name, value in result.numbers.items() if name not in curves]
+    metrics += [
+        Metric(_metric_name(name), value, now, 0) for name, value in result.numbers.items() if name not in curves
+    ]
     params = [Param(_metric_name(name), value) for name, value in result.stage.params.items()]
     for start in range(0, len(metrics), METRICS_AT_ONCE):
         store.client.log_batch(run.info.run_id, metrics=metrics[start : start + METRICS_AT_ONCE])
@@ -136,12 +139,10 @@ def _log_files(store: TrackingStore, run: Run, root: Path, result: StageMetrics)
 
 def draw_curves(curves: Sequence[Point], *, title: str) -> bytes:
     """A PNG with one panel per measured column and one line per phase or seed."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     columns = list(dict.fromkeys(point.curve.rsplit("/", 1)[1] for point in curves))
     figure = Figure(figsize=(5 * len(columns), 3.5), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
     figure.suptitle(title)
     for axes, column in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
         lines = dict.fromkeys(point.curve for point in curves if point.curve.endswith(f"/{column}"))
@@ -151,7 +152,7 @@ def draw_curves(curves: Sequence[Point], *, title: str) -> bytes:
         axes.set(title=column, xlabel="epoch")
         axes.legend()
     data = io.BytesIO()
-    canvas.print_png(data)
+    figure.savefig(data, format="png")
     return data.getvalue()
 
 
@@ -175,16 +176,21 @@ def _git(root: Path, *arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _register(store: TrackingStore, root: Path, params: Params, locked: Mapping[str, LockedStage]) -> str | None:
+def _register(
+    store: TrackingStore, root: Path, params: Params, locked: Mapping[str, LockedStage], *, newly_trained: bool
+) -> str | None:
     """Register the generator of the tracked training; the weights may be elsewhere while the metrics are here."""
     if "train" not in locked:
         return None
-    sha256 = read_metrics(root, locked["train"]).texts.get(SHA256_TAG)
+    sha256 = stage_metrics(root, locked["train"]).texts.get(SHA256_TAG)
     if sha256 is None:
         raise UnsegError(f"{root / 'metrics/train.json'} has no {SHA256_TAG}; run `dvc repro --force train`")
     if not (root / GENERATOR).is_file() and find_version(store, params.tracking.model, sha256) is None:
         return None
-    return register_generator(store, root, params.tracking, sha256)
+    number = register_generator(store, root, params.tracking, sha256)
+    if newly_trained:
+        link_training(store, sha256)
+    return number
 
 
 def main() -> int:

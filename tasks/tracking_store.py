@@ -15,26 +15,18 @@ from urllib.request import url2pathname
 from filelock import FileLock, Timeout
 
 from unseg_core.errors import UnsegError
+from unseg_core.model.registry_uri import SQLITE, quiet_mlflow
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
     from mlflow.exceptions import MlflowException
 
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 LOCK_SECONDS = 600.0
-SQLITE = "sqlite:///"
 SQLITE_MAGIC = b"SQLite format 3\0"
-
-# MLflow reads these when it is imported. Its own 7 retries make an absent server a wait of minutes.
-ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +40,9 @@ class TrackingStore:
     """Of the tracking server; may hold a password, so show `public_uri(uri)` instead."""
 
 
-def prepare_environment() -> None:
-    """Make MLflow quiet and keep it from reporting usage; what the user has set stays."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-
-
 def tracking_uri(root: Path) -> str:
     """MLFLOW_TRACKING_URI, or the sqlite database in the project folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{root.resolve() / DATABASE}"
+    return os.environ.get(URI_VARIABLE) or f"{SQLITE}{root.resolve() / DATABASE}"
 
 
 def public_uri(uri: str) -> str:
@@ -74,15 +60,31 @@ def open_store(root: Path, experiment: str) -> Iterator[TrackingStore]:
     Raises:
         UnsegError: MLflow refuses, cannot be reached, or another process keeps it for ten minutes.
     """
-    prepare_environment()
+    quiet_mlflow()
     uri = tracking_uri(root)
     database = _database_of(uri)
     lock = FileLock(f"{database or root.resolve() / DATABASE}.lock")
     try:
-        with lock.acquire(timeout=LOCK_SECONDS):
+        with lock.acquire(timeout=LOCK_SECONDS), _exported(uri):
             yield from _connected(uri, database, experiment)
     except Timeout:
-        raise UnsegError(f"{lock.lock_file} has been held by another process for {LOCK_SECONDS:.0f} s; end that first") from None
+        raise UnsegError(
+            f"{lock.lock_file} has been held by another process for {LOCK_SECONDS:.0f} s; end that first"
+        ) from None
+
+
+@contextlib.contextmanager
+def _exported(uri: str) -> Iterator[None]:
+    """Name the server in the environment too: MLflow's sqlite registry asks that one for the models it registers."""
+    before = os.environ.get(URI_VARIABLE)
+    os.environ[URI_VARIABLE] = uri
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[URI_VARIABLE]
+        else:
+            os.environ[URI_VARIABLE] = before
 
 
 def _connected(uri: str, database: Path | None, experiment: str) -> Iterator[TrackingStore]:
@@ -140,7 +142,9 @@ def _create_experiment(client: MlflowClient, name: str, location: Path | None) -
             raise
     found = client.get_experiment_by_name(name)
     if found is None:
-        raise UnsegError(f"tracking.experiment: MLflow does not show the experiment {name!r} that it has made; try again")
+        raise UnsegError(
+            f"tracking.experiment: MLflow does not show the experiment {name!r} that it has made; try again"
+        )
     return found
 
 
@@ -152,6 +156,6 @@ def _local_folder(location: str) -> Path | None:
 def _explain(error: MlflowException, uri: str) -> str:
     reason = " ".join(error.message.split())[:300]
     return (
-        f"MLflow at {public_uri(uri)}: {public_uri(reason)}; check that the server of MLFLOW_TRACKING_URI runs and "
+        f"MLflow at {public_uri(uri)}: {public_uri(reason)}; check that the server of {URI_VARIABLE} runs and "
         f"lets you in, or unset it to use {DATABASE} in the project folder"
     )

@@ -122,6 +122,14 @@ def _walk(root: str) -> Iterator[str]:
         yield from ((relative / name).as_posix() for name in sorted(files))
 
 
+def size_of(location: str) -> int:
+    """Bytes of a file."""
+    if not is_url(location):
+        return Path(location).stat().st_size
+    filesystem, path = _remote(location)
+    return int(filesystem.size(path))
+
+
 def copy_file(source: str, target: str) -> None:
     """Copy one file, atomically at the target."""
     write_file(target, read_file(source))

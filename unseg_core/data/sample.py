@@ -36,6 +36,8 @@ class Sample:
     """Path below the data set's root, POSIX style."""
     read_segments: Callable[[], tuple[Segment, ...]]
     """Reads and decodes the annotation; raises DataError if it is damaged."""
+    files: tuple[str, ...] = ()
+    """Other files below the root that belong to this image alone, as its mask."""
 
 
 def segment_of(mask_HW: np.ndarray, category: int, *, is_thing: bool = True, is_crowd: bool = False) -> Segment:

@@ -42,21 +42,21 @@ def noise(rng: Generator, x: Field, y: Field) -> Field:
 
 def stripes(rng: Generator, x: Field, y: Field) -> Field:
     """Slightly wavy parallel bands of random width."""
-    wavelength = rng.uniform(0.95, 1.7)
+    wavelength = rng.uniform(1.1, 1.6)
     wave = value_noise(rng, x / 3.0, y / 3.0, octaves=1) - 0.5
     phase = x / wavelength + rng.uniform(0.3, 0.9) * wave + rng.uniform()
-    return _contrast(0.5 + 0.5 * np.sin(2.0 * np.pi * phase), gain=rng.uniform(1.0, 2.5))
+    return _contrast(0.5 + 0.5 * np.sin(2.0 * np.pi * phase), gain=rng.uniform(1.5, 2.5))
 
 
 def bricks(rng: Generator, x: Field, y: Field) -> Field:
     """Running-bond bricks of random tone between dark mortar lines."""
-    height = rng.uniform(1.2, 2.0)
+    height = rng.uniform(1.4, 2.0)
     width = height * rng.uniform(1.5, 2.3)
     row = np.floor(y / height)
     along = x / width + 0.5 * (row % 2.0) + rng.uniform()
     column = np.floor(along)
     to_line = np.minimum(_to_cell_edge(along) * width, _to_cell_edge(y / height) * height)
-    mortar = np.clip(to_line / rng.uniform(0.25, 0.4), 0.0, 1.0)
+    mortar = np.clip(to_line / rng.uniform(0.35, 0.45), 0.0, 1.0)
     tone = rng.uniform(0.55, 1.0, (_LATTICE_SIDE, _LATTICE_SIDE))
     return mortar * _at_cell(tone, column, row)
 
@@ -70,25 +70,25 @@ def checker(rng: Generator, x: Field, y: Field) -> Field:
 
 
 def speckle(rng: Generator, x: Field, y: Field) -> Field:
-    """Round dots of random size, one at a random place in each cell of a grid."""
-    pitch = rng.uniform(0.9, 1.5)
+    """Round dots of random size, darker than the ground, one at a random place in each cell of a grid."""
+    pitch = rng.uniform(1.1, 1.5)
     turned_x, turned_y = _turn(x, y, rng.uniform(0.0, np.pi))
     cell_x, cell_y = turned_x / pitch, turned_y / pitch
     column, row = np.floor(cell_x), np.floor(cell_y)
-    radius = rng.uniform(0.15, 0.42, (_LATTICE_SIDE, _LATTICE_SIDE))
+    radius = rng.uniform(0.22, 0.42, (_LATTICE_SIDE, _LATTICE_SIDE))
     room = 1.0 - 2.0 * radius
     centre_x = radius + room * rng.uniform(size=radius.shape)
     centre_y = radius + room * rng.uniform(size=radius.shape)
     from_centre = np.hypot(
         cell_x - column - _at_cell(centre_x, column, row), cell_y - row - _at_cell(centre_y, column, row)
     )
-    return np.clip((_at_cell(radius, column, row) - from_centre) / 0.2 + 0.5, 0.0, 1.0)
+    return np.clip((from_centre - _at_cell(radius, column, row)) / 0.2 + 0.5, 0.0, 1.0)
 
 
 def veins(rng: Generator, x: Field, y: Field) -> Field:
-    """A middle rib along x with side veins that leave it at an angle; repeats every fourteen grains across."""
+    """A bright middle rib along x with side veins that leave it at an angle; repeats every fourteen grains across."""
     from_rib = np.abs((y / 14.0 + 0.5) % 1.0 - 0.5) * 14.0
-    side = (x - rng.uniform(0.6, 1.3) * from_rib) / rng.uniform(1.1, 1.8) + rng.uniform()
+    side = (x - rng.uniform(0.6, 1.3) * from_rib) / rng.uniform(1.2, 1.6) + rng.uniform()
     side_vein = np.clip(1.0 - _to_cell_edge(side) / 0.3, 0.0, 1.0)
     rib = np.clip(1.4 - from_rib / 0.5, 0.0, 1.0)
     return np.maximum(0.8 * side_vein, rib)

@@ -17,7 +17,7 @@ from unseg_core.errors import WeightsError
 from unseg_core.model.generator import Generator
 from unseg_core.model.sizes import Size, size_by_name
 from unseg_core.model.surrogate import Surrogate
-from unseg_core.storage import write_file
+from unseg_core.storage import sha256_of, write_file
 
 FORMAT = "unseg-1"
 Network = TypeVar("Network", Generator, Surrogate)
@@ -67,6 +67,13 @@ def load_generator(path: str | Path) -> Generator:
         WeightsError: the file is missing, is no such file, or its entries do not fit.
     """
     return _load(Generator, Path(path), "generator")
+
+
+def generator_sha256(path: Path) -> str:
+    """sha256 of a generator's file: what manifests name it by. Raises WeightsError if there is none."""
+    if not path.is_file():
+        raise WeightsError(f"{path} does not exist; train a generator first or name another file")
+    return sha256_of(str(path))
 
 
 def load_surrogate(path: str | Path) -> Surrogate:

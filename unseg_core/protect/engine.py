@@ -21,19 +21,20 @@ from unseg_core.data.sample import Sample, wanted_categories
 from unseg_core.errors import DataError, ManifestError, ParameterError
 from unseg_core.progress import progress
 from unseg_core.protect.card import dataset_card
-from unseg_core.protect.manifest import JOURNAL, OWN_FILES, SUMMARY, Line, Settings, line_from, to_json, write_manifest
+from unseg_core.protect.manifest import JOURNAL, OWN_FILES, SUMMARY, Line, Settings, line_from, read_manifest, to_json, write_manifest
 from unseg_core.protect.methods import Method
 from unseg_core.protect.writer import Job, protect_sample
 
 
 def protect_dataset(
-    layout: Layout, method: Method, settings: Settings, target: str, *, workers: int = 2, overwrite: bool = False
+    layout: Layout, method: Method, settings: Settings, target: str, *, workers: int = 2, overwrite: bool = False, finish: bool = False
 ) -> dict[str, Any]:
     """Write a protected copy of a data set to the local folder `target`.
 
     Args:
         workers: images in work at the same time.
         overwrite: replace what is in the target.
+        finish: accept a target that the same run has finished before (its summary is returned).
 
     Returns:
         The manifest's summary (settings, totals, sha256).
@@ -43,9 +44,11 @@ def protect_dataset(
         ParameterError: unknown targets, or the target holds something else.
     """
     check_source(layout, settings)
-    _check_target(layout.root, target)
+    check_target(layout.root, target)
     if overwrite:
         storage.remove_folder(Path(target))
+    if finish and (Path(target) / SUMMARY).exists() and not (Path(target) / JOURNAL).exists():
+        return read_manifest(target)[0]
     done = _open_journal(target, settings)
     carry_over(layout, target)
     lines = _protect_all(Job(layout=layout, method=method, settings=settings, target=target), done, workers)
@@ -62,7 +65,8 @@ def check_source(layout: Layout, settings: Settings) -> None:
         raise DataError(f"{orphans[0]} has no image ({len(orphans)} such masks); add the images or remove the masks")
 
 
-def _check_target(source: str, target: str) -> None:
+def check_target(source: str, target: str) -> None:
+    """Refuse a target inside the source or the other way round."""
     if storage.is_url(target):
         raise ParameterError(f"{target} is a URL; give a local folder as the target")
     there = Path(target).resolve()

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from unseg_core import storage
 from unseg_core.errors import DataError, ManifestError
+from unseg_core.params import DatasetParams, ProtectParams
 
 LINES = "manifest.jsonl"
 SUMMARY = "manifest.json"
@@ -34,6 +35,23 @@ class Settings:
     image_format: str
     no_target: str
     seed: int
+
+    @classmethod
+    def of(cls, dataset: DatasetParams, how: ProtectParams, *, method: str, generator_sha256: str | None) -> Settings:
+        """From the parameters of a data set and of protection."""
+        return cls(
+            layout=dataset.layout,
+            classes=dataset.classes,
+            method=method,
+            generator_sha256=generator_sha256,
+            epsilon=dataset.epsilon,
+            epsilon_bg=dataset.epsilon_bg,
+            targets=dataset.targets,
+            prompt=dataset.prompt,
+            image_format=how.image_format,
+            no_target=how.no_target,
+            seed=how.seed,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,7 @@ LABELS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One data set and model (`group`): its verdict, the sentences on it and on uniform noise, and what limits the claim."""
+    """One data set and model (`group`): its verdict, what it and uniform noise do in words, what limits the claim."""
 
     group: str
     dataset: str

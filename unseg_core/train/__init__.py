@@ -1,0 +1,1 @@
+"""The bilevel training of the generator."""

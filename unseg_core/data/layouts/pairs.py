@@ -5,7 +5,7 @@ A mask is binary where the data set has one class, and a map of class numbers (0
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -39,16 +39,23 @@ class PairsLayout:
     classes: tuple[str, ...]
     images: dict[str, str]
     """id -> image path below the root, in order."""
+    masks_folder: str
+    """Path or URL."""
     masks: dict[str, str]
-    """id -> mask location (full path or URL)."""
+    """id -> mask path below the masks' folder."""
+    own_masks: str | None
+    """The masks' folder below the root; None if it lies elsewhere."""
 
     def samples(self) -> Iterator[Sample]:
         for one, image in self.images.items():
-            read = partial(read_pair_segments, one, self.masks.get(one), len(self.classes))
-            yield Sample(id=one, image=image, read_segments=read)
+            path = self.masks.get(one)
+            mask = None if path is None else storage.join(self.masks_folder, path)
+            own = (f"{self.own_masks}/{path}",) if path is not None and self.own_masks else ()
+            read = partial(read_pair_segments, image, mask, len(self.classes))
+            yield Sample(id=one, image=image, read_segments=read, files=own)
 
     def orphans(self) -> list[str]:
-        return [mask for one, mask in self.masks.items() if one not in self.images]
+        return [storage.join(self.masks_folder, mask) for one, mask in self.masks.items() if one not in self.images]
 
 
 def open_pairs(root: str, *, classes: tuple[str, ...], masks: str | None, naming: Naming) -> PairsLayout:
@@ -62,14 +69,19 @@ def open_pairs(root: str, *, classes: tuple[str, ...], masks: str | None, naming
     if not storage.is_folder(masks_folder):
         raise DataError(f"{masks_folder} is not a folder; name the folder of the masks (--masks)")
     prefix = f"{images_folder}/" if images_folder else ""
-    found = _by_stem(storage.join(root, images_folder) if images_folder else root)
+    mask_files = _by_stem(masks_folder)
+    within = {storage.join(masks_folder, path) for path in mask_files.values()}
+    found = _by_stem(storage.join(root, images_folder) if images_folder else root, without=within)
     if not found:
         raise DataError(f"{storage.join(root, images_folder)} holds no image ({', '.join(EXTENSIONS)})")
-    mask_files = {stem: storage.join(masks_folder, path) for stem, path in _by_stem(masks_folder).items()}
-    images = {stem: prefix + path for stem, path in found.items()}
-    if not images_folder:
-        images = {stem: path for stem, path in images.items() if storage.join(root, path) not in set(mask_files.values())}
-    return PairsLayout(root=root, classes=classes, images=images, masks=mask_files)
+    return PairsLayout(
+        root=root,
+        classes=classes,
+        images={stem: prefix + path for stem, path in found.items()},
+        masks_folder=masks_folder,
+        masks=mask_files,
+        own_masks=None if masks else naming.masks,
+    )
 
 
 def _images_folder(root: str, naming: Naming) -> str:
@@ -80,12 +92,12 @@ def _images_folder(root: str, naming: Naming) -> str:
     raise DataError(f"{root} has no folder {naming.images!r}; this layout keeps its images there")
 
 
-def _by_stem(folder: str) -> dict[str, str]:
-    """Image files below a folder by their path without extension."""
+def _by_stem(folder: str, without: Collection[str] = ()) -> dict[str, str]:
+    """Image files below a folder by their path without extension, but for those in `without` (full locations)."""
     found: dict[str, str] = {}
     for path in storage.list_files(folder):
         pure = PurePosixPath(path)
-        if pure.suffix.lower() not in EXTENSIONS:
+        if pure.suffix.lower() not in EXTENSIONS or storage.join(folder, path) in without:
             continue
         stem = pure.with_suffix("").as_posix()
         if stem in found:
@@ -94,14 +106,14 @@ def _by_stem(folder: str) -> dict[str, str]:
     return found
 
 
-def read_pair_segments(one: str, mask: str | None, classes: int) -> tuple[Segment, ...]:
+def read_pair_segments(image: str, mask: str | None, classes: int) -> tuple[Segment, ...]:
     """Segments of one mask file: one per class that occurs.
 
     Raises:
         DataError: the mask is missing, damaged, or holds values that are no class.
     """
     if mask is None:
-        raise DataError(f"{one} has no mask; add one with the same name")
+        raise DataError(f"{image} has no mask; add one with the same name")
     values, lossless = decode_label_map(storage.read_file(mask), mask)
     if classes == 1:
         foreground = _binary(values, lossless, mask)

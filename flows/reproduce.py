@@ -1,0 +1,252 @@
+"""Bring the whole graph of DVC stages up to date, with Prefect deciding what runs when.
+
+    python -m flows.reproduce [--workers N] [--pool-limit POOL=N] [STAGE ...]
+
+Uses the Prefect server at PREFECT_API_URL, or an embedded one. Exit codes: 0 all well, 1 a stage or the tracking
+failed, 2 wrong use, 130 interrupted.
+"""
+
+import flows.environment  # noqa: F401  # isort: skip  (before Prefect)
+
+import argparse
+import logging
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Annotated, Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.exceptions import TerminationSignal
+from prefect.futures import PrefectFuture
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
+
+from tasks import supervisor
+from tasks.graph import StageGraph, StageNode, read_graph, startable, unchanged_stages
+from tasks.lockfile import locked_stages, order_lock
+from tasks.stage import TransientStageError, ProcessFamily, StageError, StageResult, guard_descendants, run_stage
+from tasks.summary import FAILED, NOT_RUN, summary_rows
+from unseg_core.errors import ParameterError, UnsegError
+
+DESCRIPTION = "Bring stages, and what they need, up to date; Prefect decides what runs when."
+ARTIFACT_KEY = "unseg-metrics"
+# Two stages at once hide each other's start-up and hashing; more would compete for the two cores this is tuned for.
+WORKERS = 2
+# Stages of the pool `gpu` each take all cores or a whole GPU: two of them at once are slower, or do not fit.
+POOL_LIMITS: Mapping[str, int] = {"gpu": 1}
+
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+def _may_pass(_task: Any, _run: Any, state: State[Any]) -> bool:
+    try:
+        state.result()
+    except TransientStageError:
+        return True
+    except Exception:
+        return False
+    return False
+
+
+@task(
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=3,
+    retry_delay_seconds=[5, 20, 60],
+    retry_condition_fn=_may_pass,
+)
+def stage(name: str, root: Path, family: ProcessFamily, skip: bool = False) -> StageResult:
+    """Run one DVC stage, unless it is known to be unchanged; its lines go to the log of this task run.
+
+    Only locks and the network are tried again.
+    """
+    logger = get_run_logger()
+    if skip:
+        logger.info("stage %s: unchanged", name)
+        return "skipped"
+    result = run_stage(name, root=root, family=family, on_line=lambda line: logger.log(_level(line), "%s", line))
+    logger.info("stage %s: %s", name, result)
+    return result
+
+
+def _level(line: str) -> int:
+    return {"ERROR:": logging.ERROR, "WARNING:": logging.WARNING}.get(line.partition(" ")[0], logging.INFO)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def track(root: Path) -> None:
+    """Copy what the stages wrote to MLflow, whether DVC ran or skipped them."""
+    from tasks.tracking import track_project
+
+    get_run_logger().info("%s", track_project(root))
+
+
+# How many run at once is decided by `startable`: in a full pool a stage would hold a thread while it waits for others.
+_TASK_RUNNER: Any = ThreadPoolTaskRunner()  # Any: its type is not the one that `flow` declares
+
+
+@flow(persist_result=False, task_runner=_TASK_RUNNER)
+def reproduce(
+    stages: list[str] | None = None, workers: PositiveInt = WORKERS, pool_limits: dict[str, PositiveInt] | None = None
+) -> dict[str, str]:
+    """Bring stages of the DVC project in the current directory, and what they need, up to date.
+
+    Args:
+        stages: stages or groups of stages as in dvc.yaml; all when left out.
+        workers: how many stages may run at once.
+        pool_limits: how many stages of a work pool (`meta: {pool: ...}`) may run at once; {"gpu": 1} when left out.
+
+    Returns:
+        What became of each stage: "ran", "skipped", or "cached".
+
+    Raises:
+        ParameterError: DVC cannot read the stages, or a stage is unknown.
+        StageError: a stage failed; stages that need it were not run, the others were.
+    """
+    graph = read_graph(Path.cwd(), stages or [])
+    limits = dict(POOL_LIMITS) if pool_limits is None else dict(pool_limits)
+    states = _GraphRun(graph, workers, limits).run()
+    results = {name: _result(state) for name, state in states.items()}
+    _show(graph, results)
+    tracking = track(graph.root, return_state=True)
+    _raise_failures(states, tracking)
+    return results
+
+
+class _GraphRun:
+    """One run of a graph: what is submitted, what has ended."""
+
+    def __init__(self, graph: StageGraph, workers: int, pool_limits: Mapping[str, int]) -> None:
+        self.graph = graph
+        self.workers = workers
+        self.pool_limits = pool_limits
+        self.family = ProcessFamily()
+        self.unchanged = unchanged_stages(graph)
+        self.futures: dict[str, PrefectFuture[Any]] = {}
+        self.states: dict[str, State[Any]] = {}
+
+    def run(self) -> dict[str, State[Any]]:
+        """Run every stage once its upstream stages have ended; return the final state of each."""
+        before = locked_stages(self.graph.root)
+        interrupted = True
+        try:
+            self._submit_all()
+            interrupted = False
+        finally:
+            self.family.stop()
+            for future in self.futures.values():
+                future.wait()
+            plan = [node.name for node in self.graph.stages]
+            order_lock(self.graph.root, before=before, plan=plan, wait=not interrupted)
+        return self.states
+
+    def _submit_all(self) -> None:
+        ended: SimpleQueue[str] = SimpleQueue()
+        while len(self.states) < len(self.graph.stages):
+            for node in startable(
+                self.graph,
+                running=self.futures.keys() - self.states.keys(),
+                finished=set(self.states),
+                workers=self.workers,
+                pool_limits=self.pool_limits,
+            ):
+                self.futures[node.name] = self._submit(node)
+                self.futures[node.name].add_done_callback(_put(ended, node.name))
+            name = ended.get()
+            self.futures[name].wait()
+            self.states[name] = self.futures[name].state
+
+    def _submit(self, node: StageNode) -> PrefectFuture[Any]:
+        skip = node.name in self.unchanged and all(_result(self.states[name]) == "skipped" for name in node.upstream)
+        # Upstream has ended: `wait_for` draws the edge, and keeps the stage from running when upstream failed.
+        return stage.with_options(name=node.name, task_run_name=node.name).submit(
+            node.name,
+            self.graph.root,
+            self.family,
+            skip,
+            wait_for=[self.futures[name] for name in node.upstream],
+            return_state=False,
+        )
+
+
+def _put(queue: SimpleQueue[str], name: str) -> Callable[[PrefectFuture[Any]], None]:
+    return lambda _future: queue.put(name)
+
+
+def _result(state: State[Any]) -> str:
+    if state.is_completed():
+        return str(state.result())
+    return NOT_RUN if state.is_pending() else FAILED
+
+
+def _show(graph: StageGraph, results: Mapping[str, str]) -> None:
+    counts = ", ".join(f"{count} {result}" for result, count in sorted(Counter(results.values()).items()))
+    get_run_logger().info("stages: %s", counts)
+    create_table_artifact(key=ARTIFACT_KEY, table=summary_rows(graph, results), description=f"Stages: {counts}.")
+
+
+def _raise_failures(states: Mapping[str, State[Any]], tracking: State[Any]) -> None:
+    failed = [name for name, state in states.items() if _result(state) == FAILED]
+    reasons = [str(states[name].result(raise_on_failure=False)) for name in failed]
+    if not tracking.is_completed():
+        reasons.append(f"the results could not be copied to MLflow: {tracking.result(raise_on_failure=False)}")
+    if reasons:
+        left_out = [name for name, state in states.items() if _result(state) == NOT_RUN]
+        reasons += [f"not run because of that: {', '.join(left_out)}"] if left_out else []
+        raise StageError("\n".join(reasons))
+
+
+def _pool_limit(text: str) -> tuple[str, int]:
+    pool, _, number = text.partition("=")
+    if not pool or not number.isdigit() or int(number) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not POOL=N with N of at least 1, for example gpu=1")
+    return pool, int(number)
+
+
+def _workers(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
+
+
+def _arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m flows.reproduce", description=DESCRIPTION)
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help="a stage or group in dvc.yaml (default: all)")
+    parser.add_argument("--workers", type=_workers, default=WORKERS, help="stages at once (default: %(default)s)")
+    parser.add_argument(
+        "--pool-limit",
+        type=_pool_limit,
+        action="append",
+        metavar="POOL=N",
+        help="stages of one pool at once (default: gpu=1)",
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the flow in this process; return the exit code."""
+    options = _arguments(arguments)
+    limits = dict(options.pool_limit) if options.pool_limit else None
+    guard_descendants()  # Prefect's embedded server is left behind when this process is killed
+    try:
+        read_graph(Path.cwd(), options.stages)  # wrong use is told before a server is started
+        reproduce(stages=options.stages, workers=options.workers, pool_limits=limits)
+    except ParameterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except UnsegError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, TerminationSignal):
+        print("interrupted; the same command continues", file=sys.stderr)
+        return supervisor.STOPPED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Stages `protect@DATASET` and `baseline@DATASET-METHOD`: a protected copy, checked against its original."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tasks.entry import FAILED, OK, chosen, run
+from tasks.parameters import load_params
+from tasks.results import write_json
+from tasks.train import GENERATOR
+from tasks.work import work_folder
+from unseg_core import storage
+from unseg_core.data.layouts import open_layout
+from unseg_core.device import prepare_device
+from unseg_core.model.weights import generator_sha256
+from unseg_core.protect.engine import protect_dataset
+from unseg_core.protect.manifest import Settings
+from unseg_core.protect.methods import MethodOptions, build_method
+from unseg_core.protect.verify import Verification, verify_copy
+
+
+def main(arguments: list[str]) -> int:
+    name, method_name = arguments
+    params = load_params()
+    dataset = chosen("datasets", name, params.datasets)
+    device = prepare_device(params.runtime)
+    generator = GENERATOR / "generator.safetensors" if method_name == "unseg" else None
+    options = MethodOptions(seed=params.protect.seed, prompt=dataset.prompt, generator=generator, device=str(device))
+    layout = open_layout(dataset.layout, f"data/datasets/{name}", classes=dataset.classes)
+    sha256 = generator_sha256(generator) if generator else None
+    settings = Settings.of(dataset, params.protect, method=method_name, generator_sha256=sha256)
+    work = work_folder(f"protect-{name}-{method_name}", asdict(settings), [Path(layout.root)])
+    method = build_method(method_name, options)
+    summary = protect_dataset(layout, method, settings, str(work / "copy"), workers=params.runtime.threads, finish=True)
+    verification = verify_copy(str(work / "copy"), layout.root)
+    write_json(f"metrics/protect/{name}-{method_name}.json", _metrics(name, summary, verification))
+    storage.replace_folder(work / "copy", Path("data/protected", name, method_name))
+    storage.remove_folder(work)
+    return _verdict(name, summary["totals"]["failed"], verification)
+
+
+def _metrics(name: str, summary: dict[str, Any], verification: Verification) -> dict[str, Any]:
+    settings = summary["settings"]
+    kept = {key: settings[key] for key in ("method", "generator_sha256", "prompt", "epsilon", "epsilon_bg")}
+    verified = {
+        "checked": verification.checked,
+        "differences": len(verification.differences),
+        "over_budget": len(verification.over_budget),
+    }
+    return {
+        "dataset": name,
+        **kept,
+        **summary["totals"],
+        "verified": verified,
+        "manifest_sha256": summary["manifest_sha256"],
+    }
+
+
+def _verdict(name: str, failed: int, verification: Verification) -> int:
+    for difference in verification.differences[:20]:
+        print(f"{name}: {difference}", file=sys.stderr)
+    if failed:
+        print(f"{name}: {failed} images failed; manifest.jsonl says why", file=sys.stderr)
+    return FAILED if failed or verification.differences else OK
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,68 @@
+"""Stage `report`: the HTML report, and the comparison of all runs as a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from tasks.entry import run
+from tasks.parameters import PARAMS_FILE, load_params
+from tasks.results import write_json
+from unseg_core import storage
+from unseg_core.data.layouts import open_layout
+from unseg_core.data.sample import Sample, union_mask, wanted_categories
+from unseg_core.images import decode_image
+from unseg_core.params import Params
+from unseg_core.protect.manifest import versions
+from unseg_core.protect.region import protected_region
+from unseg_core.report.comparison import compare, comparison_json
+from unseg_core.report.load import load_contents
+from unseg_core.report.page import render_report
+
+REPORT = Path("data/report/report.html")
+
+
+def main(arguments: list[str]) -> None:
+    params = load_params()
+    methods = ("unseg", *params.baselines.methods)
+    contents = load_contents(
+        Path(),
+        profile=params.profile,
+        runs=list(params.runs),
+        protections=[f"{dataset}-{method}" for dataset in params.protect.datasets for method in methods],
+        gallery=params.report.gallery,
+        region_of=_regions(params),
+        params_text=PARAMS_FILE.read_text(encoding="utf-8"),
+        versions=versions(),
+    )
+    rows = compare(contents.evaluations)
+    write_json("metrics/comparison.json", comparison_json(rows))
+    storage.write_file(str(REPORT), render_report(contents).encode())
+    for row in rows:
+        ratio = "" if row.ratio_to_clean is None else f", {row.ratio_to_clean:.3f} of clean"
+        print(f"{row.dataset} {row.method:8s} IoU {row.iou_mean:.4f}{ratio}")
+    print(f"report: {REPORT}")
+
+
+def _regions(params: Params) -> Callable[[str, str], np.ndarray | None]:
+    @cache
+    def samples(dataset: str) -> dict[str, Sample]:
+        one = params.datasets[dataset]
+        layout = open_layout(one.layout, f"data/datasets/{dataset}", classes=one.classes)
+        return {sample.image: sample for sample in layout.samples()}
+
+    def region(dataset: str, image: str) -> np.ndarray | None:
+        one = params.datasets[dataset]
+        height, width = decode_image(Path("data/datasets", dataset, image).read_bytes(), image).pixels.shape[:2]
+        wanted = wanted_categories(one.targets, one.classes)
+        mask = union_mask(samples(dataset)[image].read_segments(), (height, width), wanted)
+        return protected_region(mask) if mask.any() else None
+
+    return region
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,69 @@
+"""Images and label maps of a data set, or of its protected copy, at the resolution of the evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from unseg_core import storage
+from unseg_core.data.layouts import Layout
+from unseg_core.data.sample import Sample, label_map, test_ids
+from unseg_core.errors import DataError
+from unseg_core.images import decode_image
+from unseg_core.protect.manifest import SUMMARY, read_manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledImages:
+    """A split in memory."""
+
+    images: Tensor
+    """uint8 [N, 3, S, S]"""
+    labels: Tensor
+    """uint8 [N, S, S], 255 = ignore"""
+    ids: tuple[str, ...]
+
+
+def load_split(layout: Layout, *, test: bool, test_share: float, size: int) -> LabelledImages:
+    """Load the training or the test part of a data set.
+
+    The split goes by the ids of all samples, so that a copy is split like its original. Images that a protected copy
+    does not hold (failed or skipped ones) are left out.
+
+    Raises:
+        DataError: the part is empty, or a file is damaged.
+    """
+    samples = list(layout.samples())
+    held = test_ids(all_ids(layout, samples), test_share)
+    chosen = [sample for sample in samples if (sample.id in held) == test]
+    if not chosen:
+        raise DataError(f"{layout.root} has no {'test' if test else 'training'} image; change datasets.*.test_share")
+    loaded = [load_one(layout, sample, size) for sample in chosen]
+    return LabelledImages(
+        images=torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image, _ in loaded])),
+        labels=torch.from_numpy(np.stack([labels for _, labels in loaded])),
+        ids=tuple(sample.id for sample in chosen),
+    )
+
+
+def all_ids(layout: Layout, samples: list[Sample]) -> list[str]:
+    """Ids of the original: from the manifest for a protected copy, else of the samples."""
+    if storage.exists(storage.join(layout.root, SUMMARY)):
+        return [line.id for line in read_manifest(layout.root)[1]]
+    return [sample.id for sample in samples]
+
+
+def load_one(layout: Layout, sample: Sample, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Image uint8 [S, S, 3] (bilinear with antialias) and labels uint8 [S, S] (nearest)."""
+    pixels = decode_image(storage.read_file(storage.join(layout.root, sample.image)), sample.image).pixels
+    try:
+        labels = label_map(sample.read_segments(), (pixels.shape[0], pixels.shape[1]))
+    except DataError as error:
+        raise DataError(f"{sample.image}: {error}") from None
+    side = (size, size)
+    image = Image.fromarray(pixels).resize(side, Image.Resampling.BILINEAR)
+    return np.asarray(image), np.asarray(Image.fromarray(labels).resize(side, Image.Resampling.NEAREST))
