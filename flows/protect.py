@@ -1,7 +1,5 @@
 """Protect a data set as a Prefect flow: `unseg protect` on a worker, lines to the log, totals to an artifact."""
 
-import flows.environment  # noqa: F401  # isort: skip  (before Prefect)
-
 import json
 import sys
 import tempfile

@@ -1,16 +1,16 @@
 """Bring the whole graph of DVC stages up to date, with Prefect deciding what runs when.
 
-    python -m flows.reproduce [--workers N] [--pool-limit POOL=N] [STAGE ...]
-
-Uses the Prefect server at PREFECT_API_URL, or an embedded one. Exit codes: 0 all well, 1 a stage or the tracking
-failed, 2 wrong use, 130 interrupted.
+python -m flows.reproduce [--workers N] [--pool-limit POOL=N] [STAGE ...]      (see flows/command.py)
 """
 
-import flows.environment  # noqa: F401  # isort: skip  (before Prefect)
-
-import argparse
-import logging
 import sys
+
+if __name__ == "__main__":  # before Prefect is imported, because that is when Prefect looks for its server
+    from flows.command import main
+
+    sys.exit(main())
+
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,25 +21,16 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from tasks import supervisor
-from tasks.graph import StageGraph, StageNode, read_graph, startable, unchanged_stages
+from tasks.graph import POOL_LIMITS, WORKERS, StageGraph, StageNode, read_graph, startable, unchanged_stages
 from tasks.lockfile import locked_stages, order_lock
-from tasks.stage import TransientStageError, ProcessFamily, StageError, StageResult, guard_descendants, run_stage
+from tasks.stage import ProcessFamily, StageError, StageResult, TransientStageError, run_stage
 from tasks.summary import FAILED, NOT_RUN, summary_rows
-from unseg_core.errors import ParameterError, UnsegError
 
-DESCRIPTION = "Bring stages, and what they need, up to date; Prefect decides what runs when."
 ARTIFACT_KEY = "unseg-metrics"
-# Two stages at once hide each other's start-up and hashing; more would compete for the two cores this is tuned for.
-WORKERS = 2
-# Stages of the pool `gpu` each take all cores or a whole GPU: two of them at once are slower, or do not fit.
-POOL_LIMITS: Mapping[str, int] = {"gpu": 1}
-
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
@@ -199,54 +190,3 @@ def _raise_failures(states: Mapping[str, State[Any]], tracking: State[Any]) -> N
         left_out = [name for name, state in states.items() if _result(state) == NOT_RUN]
         reasons += [f"not run because of that: {', '.join(left_out)}"] if left_out else []
         raise StageError("\n".join(reasons))
-
-
-def _pool_limit(text: str) -> tuple[str, int]:
-    pool, _, number = text.partition("=")
-    if not pool or not number.isdigit() or int(number) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not POOL=N with N of at least 1, for example gpu=1")
-    return pool, int(number)
-
-
-def _workers(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
-    return int(text)
-
-
-def _arguments(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m flows.reproduce", description=DESCRIPTION)
-    parser.add_argument("stages", nargs="*", metavar="STAGE", help="a stage or group in dvc.yaml (default: all)")
-    parser.add_argument("--workers", type=_workers, default=WORKERS, help="stages at once (default: %(default)s)")
-    parser.add_argument(
-        "--pool-limit",
-        type=_pool_limit,
-        action="append",
-        metavar="POOL=N",
-        help="stages of one pool at once (default: gpu=1)",
-    )
-    return parser.parse_args(arguments)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the flow in this process; return the exit code."""
-    options = _arguments(arguments)
-    limits = dict(options.pool_limit) if options.pool_limit else None
-    guard_descendants()  # Prefect's embedded server is left behind when this process is killed
-    try:
-        read_graph(Path.cwd(), options.stages)  # wrong use is told before a server is started
-        reproduce(stages=options.stages, workers=options.workers, pool_limits=limits)
-    except ParameterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except UnsegError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, TerminationSignal):
-        print("interrupted; the same command continues", file=sys.stderr)
-        return supervisor.STOPPED
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -55,9 +55,7 @@ def _metrics(
     name: str, one: RunParams, recipe: EvaluateParams, classes: tuple[str, ...], results: list[SeedResult]
 ) -> dict[str, object]:
     scores = [result.iou for result in results]
-    seeds = [
-        {"seed": r.seed, "iou": r.iou, "class_iou": r.class_iou, "train_loss": r.train_loss} for r in results
-    ]
+    seeds = [{"seed": r.seed, "iou": r.iou, "class_iou": r.class_iou, "train_loss": r.train_loss} for r in results]
     return {
         "run": name,
         "dataset": one.dataset,

@@ -8,6 +8,10 @@ from typing import Any
 from unseg_core.errors import ParameterError
 
 DEFAULT_POOL = "cpu"
+# Two stages at once hide each other's start-up and hashing; more would compete for the two cores this is tuned for.
+WORKERS = 2
+# Stages of the pool `gpu` each take all cores or a whole GPU: two of them at once are slower, or do not fit.
+POOL_LIMITS: Mapping[str, int] = {"gpu": 1}
 
 
 @dataclass(frozen=True, kw_only=True)

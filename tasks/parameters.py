@@ -19,7 +19,9 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     try:
         mapping = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ParameterError(f"{path} does not exist; run `make profile PROFILE=starter` in the project folder") from None
+        raise ParameterError(
+            f"{path} does not exist; run `make profile PROFILE=starter` in the project folder"
+        ) from None
     except yaml.YAMLError as error:
         raise ParameterError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     return parse_params(mapping, origin=str(path))

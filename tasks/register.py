@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import warnings
 from dataclasses import asdict, dataclass
@@ -12,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import unseg_core
+from tasks.entry import run
 from tasks.parameters import PARAMS_FILE, load_params
+from tasks.results import write_json
 from tasks.tracking_store import TrackingStore, open_store
-from unseg_core.errors import DataError, UnsegError, WeightsError
+from unseg_core.errors import DataError, WeightsError
 from unseg_core.model.registry_uri import SHA256_TAG
 from unseg_core.params import TrackingParams
-from unseg_core.storage import read_file, sha256_of, write_file
+from unseg_core.storage import read_file, sha256_of
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -65,7 +66,7 @@ def register_stage(root: Path) -> Registered:
         register_generator(store, root, tracking, sha256)
     uri = f"models:/{tracking.model}@{tracking.alias}"
     registered = Registered(model=tracking.model, alias=tracking.alias, uri=uri, generator_sha256=sha256)
-    write_file(str(root / REGISTERED), (json.dumps(asdict(registered), indent=2, sort_keys=True) + "\n").encode())
+    write_json(str(root / REGISTERED), asdict(registered))
     return registered
 
 
@@ -192,16 +193,11 @@ def _signature() -> ModelSignature:
     return ModelSignature(inputs=Schema([image, region]), outputs=Schema([noise]), params=ParamSchema(params))
 
 
-def main() -> int:
+def main(arguments: list[str]) -> None:
     """Entry point: `python -m tasks.register` in the project folder."""
-    try:
-        registered = register_stage(Path())
-    except UnsegError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    registered = register_stage(Path())
     print(f"registered {registered.uri} (generator {registered.generator_sha256[:12]})")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

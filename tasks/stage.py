@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import threading
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -33,7 +32,6 @@ _TRANSIENT = re.compile(
     r"|max retries exceeded|service unavailable|too many requests|slow ?down|network is unreachable",
     re.IGNORECASE,
 )
-_GUARDS: list["subprocess.Popen[bytes]"] = []  # their life lines stay open as long as this process lives
 _STAGE_FAILED = re.compile(r"failed to run: |exited with -?\d+")
 
 
@@ -55,11 +53,6 @@ def child_environment() -> dict[str, str]:
     environment.pop(supervisor.FAMILY, None)
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return environment
-
-
-def _supervised(command: Iterable[str], grace_seconds: float) -> list[str]:
-    # -P: the folder of supervisor.py must not come before the standard library.
-    return [sys.executable, "-P", supervisor.__file__, str(grace_seconds), *command]
 
 
 class ProcessFamily:
@@ -111,7 +104,8 @@ class ProcessFamily:
             if self._stopped:
                 raise StageStoppedError("stopped before it was started")
             process = subprocess.Popen(
-                _supervised(command, self._grace_seconds),
+                # -P: the folder of supervisor.py must not come before the standard library
+                [sys.executable, "-P", supervisor.__file__, str(self._grace_seconds), *command],
                 cwd=root,
                 env=child_environment(),
                 stdin=subprocess.PIPE,
@@ -136,23 +130,6 @@ class ProcessFamily:
     def _close_life_line(process: "subprocess.Popen[str]") -> None:
         if process.stdin is not None and not process.stdin.closed:
             process.stdin.close()
-
-
-def guard_descendants() -> None:
-    """See to it that no process started from here on outlives this one, however it ends.
-
-    It marks this process's environment, which its children inherit, and starts a process that waits for the end of
-    this one and then stops what carries the mark. For programs that are not run by a `ProcessFamily`.
-    """
-    os.environ[supervisor.FAMILY] = uuid.uuid4().hex
-    _GUARDS.append(
-        subprocess.Popen(
-            _supervised([supervisor.GUARD], GRACE_SECONDS),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    )
 
 
 def run_stage(name: str, *, root: Path, family: ProcessFamily, on_line: Callable[[str], None]) -> StageResult:

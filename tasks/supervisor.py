@@ -7,9 +7,8 @@ a signal asks to stop, every process of the command is stopped: SIGINT first, so
 releases its locks, then SIGTERM, then SIGKILL. Whatever the command leaves behind when it ends is stopped as well.
 The exit code is the command's, 128 + N when signal N ended it, and 130 when it was stopped.
 
-With the word `guard` in place of a command it waits for the end of the life line and stops the processes marked with
-its own `UNSEG_FAMILY`. Processes are found by process group and by that mark in their environment, which also finds
-those that moved to a session of their own. Needs only psutil; imports nothing of this project, to start fast.
+The command's processes are found by process group and by a mark in their environment, which also finds those that
+moved to a session of their own. Needs only psutil; imports nothing of this project, to start fast.
 """
 
 import os
@@ -24,27 +23,26 @@ from collections.abc import Iterator
 import psutil
 
 FAMILY = "UNSEG_FAMILY"
-GUARD = "guard"
 STOPPED = 130
 NOT_FOUND = 127
 _POLL_SECONDS = 0.1
 _WAKING_SIGNALS = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def family_members(mark: str, group: int | None) -> Iterator[psutil.Process]:
+def family_members(mark: str, group: int) -> Iterator[psutil.Process]:
     """Yield the living processes that carry the mark or belong to the process group, without this one."""
     for process in psutil.process_iter():
         try:
             if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            in_group = group is not None and os.getpgid(process.pid) == group
+            in_group = os.getpgid(process.pid) == group
             if in_group or process.environ().get(FAMILY) == mark:
                 yield process
         except (psutil.Error, OSError):
             continue  # it has ended meanwhile, or belongs to somebody else
 
 
-def stop_family(mark: str, group: int | None, grace_seconds: float) -> None:
+def stop_family(mark: str, group: int, grace_seconds: float) -> None:
     """Stop all members: SIGINT, after the grace time SIGTERM, after half of it SIGKILL. Returns when none is left."""
     steps = ((signal.SIGINT, grace_seconds), (signal.SIGTERM, grace_seconds / 2), (signal.SIGKILL, 10.0))
     for number, seconds in steps:
@@ -60,7 +58,7 @@ def stop_family(mark: str, group: int | None, grace_seconds: float) -> None:
             return
 
 
-def _signal_all(mark: str, group: int | None, number: signal.Signals) -> None:
+def _signal_all(mark: str, group: int, number: signal.Signals) -> None:
     for process in family_members(mark, group):
         try:
             process.send_signal(number)
@@ -86,16 +84,6 @@ def supervise(command: list[str], grace_seconds: float) -> int:
     if stopped:
         return STOPPED
     return code if code >= 0 else 128 - code
-
-
-def guard(mark: str, grace_seconds: float) -> int:
-    """Wait until the life line closes, then stop every process with the mark."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # a guard must outlive what it guards
-    while os.read(0, 1):
-        continue
-    stop_family(mark, None, grace_seconds)
-    return 0
 
 
 def _wake_on_signals() -> int:
@@ -125,10 +113,7 @@ def _wait(child: "subprocess.Popen[bytes]", wake: int) -> bool:
 
 def main(arguments: list[str]) -> int:
     """Entry point; see the module's first lines."""
-    grace_seconds = float(arguments[0])
-    if arguments[1:] == [GUARD]:
-        return guard(os.environ[FAMILY], grace_seconds)
-    return supervise(arguments[1:], grace_seconds)
+    return supervise(arguments[1:], float(arguments[0]))
 
 
 if __name__ == "__main__":

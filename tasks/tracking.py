@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -13,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from tasks.dvc_results import LOCK_FILE, LockedStage, Point, StageMetrics, read_lock, stage_metrics, result_stages
+from tasks.dvc_results import LOCK_FILE, LockedStage, Point, StageMetrics, read_lock, result_stages, stage_metrics
+from tasks.entry import run
 from tasks.parameters import PARAMS_FILE, load_params
 from tasks.register import GENERATOR, find_version, link_training, register_generator
-from tasks.tracking_store import TrackingStore, open_store, public_uri
+from tasks.tracking_store import TrackingStore, open_store
 from unseg_core.errors import UnsegError
-from unseg_core.model.registry_uri import SHA256_TAG
+from unseg_core.model.registry_uri import SHA256_TAG, public_uri
 from unseg_core.params import Params
 from unseg_core.storage import sha256_of
 
@@ -81,12 +81,11 @@ def track_project(root: Path) -> TrackingSummary:
 
 def _is_tracked(store: TrackingStore, stage: LockedStage) -> bool:
     """Whether a finished run has this result; runs that were cut off are deleted on the way."""
-    runs = store.client.search_runs([store.experiment_id], f"tags.{KEY_TAG} = '{stage.key}'")
-    finished = [run for run in runs if run.info.status == "FINISHED"]
-    for run in runs:
-        if run not in finished:
-            store.client.delete_run(run.info.run_id)
-    return bool(finished)
+    found = store.client.search_runs([store.experiment_id], f"tags.{KEY_TAG} = '{stage.key}'")
+    cut_off = [one.info.run_id for one in found if one.info.status != "FINISHED"]
+    for run_id in cut_off:
+        store.client.delete_run(run_id)
+    return len(found) > len(cut_off)
 
 
 def _write_run(store: TrackingStore, root: Path, result: StageMetrics, tags: Mapping[str, str]) -> None:
@@ -193,21 +192,16 @@ def _register(
     return number
 
 
-def main() -> int:
+def main(arguments: list[str]) -> None:
     """Entry point: `python -m tasks.tracking` in the project folder; one line per run."""
-    try:
-        summary = track_project(Path())
-    except UnsegError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    summary = track_project(Path())
     for word, names in (("created", summary.created), ("there already", summary.already), ("not run", summary.pending)):
         for name in names:
             print(f"{name}: {word}")
     version = f"version {summary.model_version}" if summary.model_version else f"not registered, no {GENERATOR} here"
     print(f"generator: {version}")
     print(f"experiment {summary.experiment} at {summary.tracking_uri}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from urllib.request import url2pathname
 from filelock import FileLock, Timeout
 
 from unseg_core.errors import UnsegError
-from unseg_core.model.registry_uri import SQLITE, quiet_mlflow
+from unseg_core.model.registry_uri import SQLITE, public_uri, quiet_mlflow
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,17 +36,12 @@ class TrackingStore:
     experiment: str
     experiment_id: str
     uri: str
-    """Of the tracking server; may hold a password, so show `public_uri(uri)` instead."""
+    """Of the tracking server; may hold a password; for people there is `public_uri`."""
 
 
 def tracking_uri(root: Path) -> str:
     """MLFLOW_TRACKING_URI, or the sqlite database in the project folder."""
     return os.environ.get(URI_VARIABLE) or f"{SQLITE}{root.resolve() / DATABASE}"
-
-
-def public_uri(uri: str) -> str:
-    """A URI without the name and password that it may carry."""
-    return re.sub(r"(?<=://)[^/@]*@", "", uri)
 
 
 @contextlib.contextmanager
@@ -154,8 +148,8 @@ def _local_folder(location: str) -> Path | None:
 
 
 def _explain(error: MlflowException, uri: str) -> str:
-    reason = " ".join(error.message.split())[:300]
+    reason = public_uri(" ".join(error.message.split()))[:300]
     return (
-        f"MLflow at {public_uri(uri)}: {public_uri(reason)}; check that the server of {URI_VARIABLE} runs and "
+        f"MLflow at {public_uri(uri)}: {reason}; check that the server of {URI_VARIABLE} runs and "
         f"lets you in, or unset it to use {DATABASE} in the project folder"
     )

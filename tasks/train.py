@@ -28,7 +28,10 @@ def main(arguments: list[str]) -> None:
     inputs = [WEIGHTS, *(Path("data/training", name) for name in params.train.sources)]
     work = work_folder("train", asdict(params.train), inputs)
     device = prepare_device(params.runtime)
-    generator, surrogate = load_generator(WEIGHTS / "generator.safetensors"), load_surrogate(WEIGHTS / "surrogate.safetensors")
+    generator, surrogate = (
+        load_generator(WEIGHTS / "generator.safetensors"),
+        load_surrogate(WEIGHTS / "surrogate.safetensors"),
+    )
     layouts = [open_layout("auto", f"data/training/{name}") for name in params.train.sources]
     samples = usable_samples(layouts)
     players = make_players(generator.train(), surrogate.train(), params.train, device)
@@ -40,7 +43,10 @@ def main(arguments: list[str]) -> None:
 
 
 def _report(record: EpochRecord) -> None:
-    print(f"epoch {record.epoch:3d} {record.phase:9s} loss {record.loss:.4f} (bce {record.loss_bce:.4f}, dice {record.loss_dice:.4f})", flush=True)
+    print(
+        f"epoch {record.epoch:3d} {record.phase:9s} loss {record.loss:.4f} (bce {record.loss_bce:.4f}, dice {record.loss_dice:.4f})",
+        flush=True,
+    )
 
 
 def _write(players: Players, params: Params, records: list[EpochRecord], dataset: TrainDataset, trained: int) -> None:

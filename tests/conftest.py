@@ -34,7 +34,7 @@ def real_data() -> Path:
     return root.resolve()
 
 
-@pytest.fixture()
+@pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(7))
 

@@ -85,11 +85,9 @@ def reproduce(root: Path, *arguments: str, variables: dict[str, str]) -> "subpro
 
 
 @pytest.fixture
-def embedded(tmp_path: Path) -> Iterator[dict[str, str]]:
+def embedded(tmp_path: Path) -> dict[str, str]:
     """Variables for a Prefect without a server."""
-    variables = prefect_variables(tmp_path / "prefect")
-    yield variables
-    assert "PREFECT_API_URL" not in variables
+    return prefect_variables(tmp_path / "prefect")
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +161,7 @@ def test_flow_alone_and_dvc_alone_give_the_same_lock(tmp_path: Path, embedded: d
     span = {(event["stage"], event["event"]): event["time"] for event in events(by_flow)}
     assert span["quick", "begin"] < span["slow", "end"], "independent stages must run side by side"
     assert max(span["quick", "end"], span["slow", "end"]) < span["bottom", "begin"]
-    wait_for(lambda: not processes_below(tmp_path), "the embedded server and its guard end", 20)
+    wait_for(lambda: not processes_below(tmp_path), "the embedded server ends", 20)
 
 
 @pytest.mark.parametrize("how", ["killed", "interrupted"])

@@ -11,7 +11,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 from prefect_fixtures import CODE, dvc, environment, make_dvc_project, processes_below, wait_for
 
@@ -220,30 +219,3 @@ def test_output_can_go_elsewhere_than_the_lines(tmp_path: Path) -> None:
         ProcessFamily().run([sys.executable, "-c", program], root=tmp_path, on_line=lines.append, output=output)
     assert lines == ["progress"]
     assert (tmp_path / "output").read_text() == "result\n"
-
-
-def test_guard_stops_what_a_killed_process_leaves(tmp_path: Path) -> None:
-    script = textwrap.dedent(
-        """
-        import subprocess, sys, time
-        from tasks.stage import guard_descendants
-        guard_descendants()
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
-        print(child.pid, flush=True)
-        time.sleep(600)
-        """
-    )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", script],
-        cwd=tmp_path,
-        env=environment(PYTHONPATH=str(CODE)),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert parent.stdout is not None
-    with parent.stdout:
-        child = int(parent.stdout.readline())
-        assert psutil.pid_exists(child)
-        parent.kill()
-        parent.wait()
-    wait_for(lambda: not processes_below(tmp_path), "guard and child end", 20)

@@ -43,12 +43,16 @@ def protect(
     masks: Annotated[str | None, typer.Option(help="Folder of the masks, if not in the layout's own place.")] = None,
     classes: Annotated[str | None, typer.Option(help="NAME,NAME: the classes 1, 2, ... of label maps.")] = None,
     targets: Annotated[str, typer.Option(help="all, things, or NAME,NAME: which objects to protect.")] = "all",
-    prompt: Annotated[str, typer.Option(help="mask, box, point or whole: how the generator is told the region.")] = "mask",
+    prompt: Annotated[
+        str, typer.Option(help="mask, box, point or whole: how the generator is told the region.")
+    ] = "mask",
     method: Annotated[str, typer.Option(help="unseg or uniform.")] = "unseg",
     generator: Annotated[str | None, typer.Option(help="PATH or models:/NAME@ALIAS, for method unseg.")] = None,
     epsilon: Annotated[float, typer.Option(help="Budget inside the objects, 8-bit levels.")] = 8.0,
     epsilon_bg: Annotated[float, typer.Option(help="Budget outside, 8-bit levels.")] = 2.0,
-    image_format: Annotated[str, typer.Option(help="auto keeps each file's format; png is lossless; or jpeg.")] = "auto",
+    image_format: Annotated[
+        str, typer.Option(help="auto keeps each file's format; png is lossless; or jpeg.")
+    ] = "auto",
     no_target: Annotated[str, typer.Option(help="Images without an object: copy, skip or whole.")] = "copy",
     workers: Annotated[int, typer.Option(help="Images in work at the same time.")] = 2,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -130,7 +134,9 @@ def _generator_file(method: str, generator: str | None) -> Path | None:
     if method != "unseg":
         return None
     if generator is None:
-        raise ParameterError("method unseg needs a generator: --generator data/generator/generator.safetensors after `make repro`")
+        raise ParameterError(
+            "method unseg needs a generator: --generator data/generator/generator.safetensors after `make repro`"
+        )
     if generator.startswith("models:/"):
         from unseg_core.model.registry_uri import resolve_model_uri
 

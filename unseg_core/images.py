@@ -143,7 +143,8 @@ def resize_nearest(mask_HW: np.ndarray, height: int, width: int) -> np.ndarray:
     """Nearest neighbour: source index floor(i * old / new)."""
     rows = np.arange(height) * mask_HW.shape[0] // height
     columns = np.arange(width) * mask_HW.shape[1] // width
-    return mask_HW[rows[:, None], columns[None, :]]
+    resized: np.ndarray = mask_HW[rows[:, None], columns[None, :]]
+    return resized
 
 
 def network_input(image_HWC: np.ndarray, side: int) -> Tensor:

@@ -250,7 +250,9 @@ class Params:
 
     def _known(self, where: str, dataset: str) -> None:
         if dataset not in self.datasets:
-            raise ParameterError(f"{where}: {dataset!r} is not in datasets; known: {', '.join(self.datasets) or 'none'}")
+            raise ParameterError(
+                f"{where}: {dataset!r} is not in datasets; known: {', '.join(self.datasets) or 'none'}"
+            )
 
     def _check_train_on(self, name: str, run: RunParams) -> None:
         methods = ["unseg", *self.baselines.methods] if run.dataset in self.protect.datasets else []

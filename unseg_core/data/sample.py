@@ -27,14 +27,23 @@ class Segment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Annotation:
+    """All segments of one image."""
+
+    height: int
+    width: int
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One image of a data set. Segments are read when asked for, so that iterating costs no memory."""
+    """One image of a data set. Its annotation is read when asked for, so that iterating costs no memory."""
 
     id: str
     """Stable and unique within the data set."""
     image: str
     """Path below the data set's root, POSIX style."""
-    read_segments: Callable[[], tuple[Segment, ...]]
+    read_annotation: Callable[[], Annotation]
     """Reads and decodes the annotation; raises DataError if it is damaged."""
     files: tuple[str, ...] = ()
     """Other files below the root that belong to this image alone, as its mask."""
@@ -48,36 +57,42 @@ def segment_of(mask_HW: np.ndarray, category: int, *, is_thing: bool = True, is_
 
 def mask_of(segment: Segment) -> np.ndarray:
     """Decode to bool HxW."""
-    return coco_mask.decode(segment.rle).astype(bool)
+    mask: np.ndarray = coco_mask.decode(segment.rle).astype(bool)
+    return mask
 
 
-def union_mask(segments: Sequence[Segment], shape: tuple[int, int], wanted: Collection[int] | None = None) -> np.ndarray:
-    """Union of all non-crowd segments of the wanted categories (None: all), bool HxW.
-
-    Raises:
-        DataError: the segments' size is not `shape` (height, width).
-    """
-    _check_size(segments, shape)
-    chosen = [s for s in segments if not s.is_crowd and (wanted is None or s.category in wanted)]
+def union_mask(annotation: Annotation, wanted: Collection[int] | None = None) -> np.ndarray:
+    """Union of all non-crowd segments of the wanted categories (None: all), bool HxW."""
+    chosen = [s.rle for s in annotation.segments if not s.is_crowd and (wanted is None or s.category in wanted)]
     if not chosen:
-        return np.zeros(shape, dtype=bool)
-    return coco_mask.decode(coco_mask.merge([s.rle for s in chosen])).astype(bool)
+        return np.zeros((annotation.height, annotation.width), dtype=bool)
+    union: np.ndarray = coco_mask.decode(coco_mask.merge(chosen)).astype(bool)
+    return union
 
 
-def label_map(segments: Sequence[Segment], shape: tuple[int, int]) -> np.ndarray:
+def label_map(annotation: Annotation) -> np.ndarray:
     """Semantic labels, uint8 HxW: 0 where there is no segment, 255 on crowds; later segments lie on top."""
-    _check_size(segments, shape)
-    labels = np.zeros(shape, dtype=np.uint8)
-    for segment in segments:
+    labels = np.zeros((annotation.height, annotation.width), dtype=np.uint8)
+    for segment in annotation.segments:
         labels[mask_of(segment)] = IGNORE_INDEX if segment.is_crowd else segment.category
     return labels
 
 
-def _check_size(segments: Sequence[Segment], shape: tuple[int, int]) -> None:
-    for segment in segments:
-        height, width = segment.rle["size"]  # type: ignore[misc]  # RLE values are untyped
-        if (height, width) != shape:
-            raise DataError(f"the mask is {width}x{height} but the image {shape[1]}x{shape[0]}; give masks of the image's size")
+def annotation_for(sample: Sample, pixels_HWC: np.ndarray) -> Annotation:
+    """The annotation of a sample whose image has been decoded.
+
+    Raises:
+        DataError: it is damaged, or not of the image's size; the message names the image.
+    """
+    height, width = pixels_HWC.shape[:2]
+    try:
+        annotation = sample.read_annotation()
+    except DataError as error:
+        raise DataError(f"{sample.image}: {error}") from None
+    if (annotation.height, annotation.width) != (height, width):
+        found = f"{annotation.width}x{annotation.height} but the image {width}x{height}"
+        raise DataError(f"{sample.image}: the mask is {found}; give masks of the image's size")
+    return annotation
 
 
 def wanted_categories(targets: str, classes: Sequence[str]) -> frozenset[int] | None:
@@ -95,7 +110,7 @@ def wanted_categories(targets: str, classes: Sequence[str]) -> frozenset[int] | 
     return frozenset(classes.index(name) + 1 for name in names)
 
 
-def test_ids(ids: Sequence[str], share: float) -> frozenset[str]:
+def held_ids(ids: Sequence[str], share: float) -> frozenset[str]:
     """The share of ids that is kept for testing: those with the smallest sha256, at least one.
 
     Depends on the ids alone, so that a copy of a data set is split like the original.

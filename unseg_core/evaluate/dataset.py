@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unseg_core import storage
 from unseg_core.data.layouts import Layout
-from unseg_core.data.sample import Sample, label_map, test_ids
+from unseg_core.data.sample import Sample, annotation_for, held_ids, label_map
 from unseg_core.errors import DataError
 from unseg_core.images import decode_image
 from unseg_core.protect.manifest import SUMMARY, read_manifest
@@ -38,7 +38,7 @@ def load_split(layout: Layout, *, test: bool, test_share: float, size: int) -> L
         DataError: the part is empty, or a file is damaged.
     """
     samples = list(layout.samples())
-    held = test_ids(all_ids(layout, samples), test_share)
+    held = held_ids(all_ids(layout, samples), test_share)
     chosen = [sample for sample in samples if (sample.id in held) == test]
     if not chosen:
         raise DataError(f"{layout.root} has no {'test' if test else 'training'} image; change datasets.*.test_share")
@@ -60,10 +60,7 @@ def all_ids(layout: Layout, samples: list[Sample]) -> list[str]:
 def load_one(layout: Layout, sample: Sample, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Image uint8 [S, S, 3] (bilinear with antialias) and labels uint8 [S, S] (nearest)."""
     pixels = decode_image(storage.read_file(storage.join(layout.root, sample.image)), sample.image).pixels
-    try:
-        labels = label_map(sample.read_segments(), (pixels.shape[0], pixels.shape[1]))
-    except DataError as error:
-        raise DataError(f"{sample.image}: {error}") from None
+    labels = label_map(annotation_for(sample, pixels))
     side = (size, size)
     image = Image.fromarray(pixels).resize(side, Image.Resampling.BILINEAR)
     return np.asarray(image), np.asarray(Image.fromarray(labels).resize(side, Image.Resampling.NEAREST))

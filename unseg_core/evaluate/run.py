@@ -97,12 +97,14 @@ def train_and_test(
             loss = _train_epoch(model, train, params, _rng(seed, epoch), optimiser, schedule.step, device)
             iou = None
             if (epoch + 1) % params.test_every == 0 or epoch + 1 == params.epochs:
-                iou, class_iou = test_model(model, test, classes, params.batch_size, device)
+                iou, class_iou = score_model(model, test, classes, params.batch_size, device)
             curve.append(CurvePoint(seed=seed, epoch=epoch, train_loss=loss, test_iou=iou))
             advance(1)
     final = curve[-1]
     assert final.test_iou is not None
-    return SeedResult(seed=seed, iou=final.test_iou, class_iou=class_iou, train_loss=final.train_loss, curve=tuple(curve))
+    return SeedResult(
+        seed=seed, iou=final.test_iou, class_iou=class_iou, train_loss=final.train_loss, curve=tuple(curve)
+    )
 
 
 def _rng(seed: int, epoch: int) -> np.random.Generator:
@@ -150,7 +152,7 @@ def _input(images: Tensor, device: torch.device) -> Tensor:
 
 
 @torch.inference_mode()
-def test_model(
+def score_model(
     model: nn.Module, data: LabelledImages, classes: tuple[str, ...], batch_size: int, device: torch.device
 ) -> tuple[float, dict[str, float]]:
     """Mean IoU over the object classes, and IoU by class name."""

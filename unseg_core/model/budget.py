@@ -17,7 +17,9 @@ def amplitude(region: Tensor, epsilon: float, epsilon_bg: float) -> Tensor:
     return region * epsilon + (1.0 - region) * epsilon_bg
 
 
-def surrogate_input(image_BCHW: Tensor, noise_BCHW: Tensor, label_B1HW: Tensor, *, epsilon: float, epsilon_bg: float) -> Tensor:
+def surrogate_input(
+    image_BCHW: Tensor, noise_BCHW: Tensor, label_B1HW: Tensor, *, epsilon: float, epsilon_bg: float
+) -> Tensor:
     """What the surrogate sees in training: image in [0, 1] plus noise within the budget, clamped.
 
     Args:
@@ -30,7 +32,9 @@ def surrogate_input(image_BCHW: Tensor, noise_BCHW: Tensor, label_B1HW: Tensor, 
     return (image_BCHW + change).clamp(0.0, 1.0)
 
 
-def add_noise(image_HWC: np.ndarray, noise_3HW: np.ndarray, region_HW: np.ndarray, *, epsilon: float, epsilon_bg: float) -> np.ndarray:
+def add_noise(
+    image_HWC: np.ndarray, noise_3HW: np.ndarray, region_HW: np.ndarray, *, epsilon: float, epsilon_bg: float
+) -> np.ndarray:
     """Add noise to an 8-bit image within the budget.
 
     Args:

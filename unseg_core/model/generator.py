@@ -60,10 +60,16 @@ class NoiseDecoder(nn.Module):
 
     def features(self, embedding_BCHW: Tensor, early_BCHW: Tensor) -> Tensor:
         """The part of the noise features that does not depend on the prompt, [B, C/8, 4h, 4w]."""
-        return self.noise_embedding_encoder(embedding_BCHW) + self.noise_compress_vit_feat(early_BCHW)
+        features: Tensor = self.noise_embedding_encoder(embedding_BCHW) + self.noise_compress_vit_feat(early_BCHW)
+        return features
 
     def forward(
-        self, embedding_BCHW: Tensor, features_BCHW: Tensor, position_1CHW: Tensor, sparse_BNC: Tensor, dense_BCHW: Tensor
+        self,
+        embedding_BCHW: Tensor,
+        features_BCHW: Tensor,
+        position_1CHW: Tensor,
+        sparse_BNC: Tensor,
+        dense_BCHW: Tensor,
     ) -> Tensor:
         """Noise [B, 3, 4h, 4w] in (-1, 1) for one prompt per sample."""
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight, self.noise_token.weight])

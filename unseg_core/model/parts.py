@@ -92,13 +92,19 @@ def encode_image(encoder: ImageEncoderViT, image_BCHW: Tensor, early_block: int)
 
 def encode_prompts(encoder: PromptEncoder, prompts: Prompts) -> tuple[Tensor, Tensor]:
     """Embed one group of prompts of the same kinds: sparse [B, N, C] and dense [B, C, h, w]."""
-    points = None if prompts.points is None else (prompts.points, torch.ones(prompts.points.shape[:2]).to(prompts.points))
+    points = (
+        None if prompts.points is None else (prompts.points, torch.ones(prompts.points.shape[:2]).to(prompts.points))
+    )
     sparse, dense = encoder(points=points, boxes=prompts.boxes, masks=prompts.masks)
     return sparse.expand(prompts.count, -1, -1), dense.expand(prompts.count, -1, -1, -1)
 
 
 def attend(
-    transformer: TwoWayTransformer, embedding_BCHW: Tensor, position_1CHW: Tensor, dense_BCHW: Tensor, tokens_BNC: Tensor
+    transformer: TwoWayTransformer,
+    embedding_BCHW: Tensor,
+    position_1CHW: Tensor,
+    dense_BCHW: Tensor,
+    tokens_BNC: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Let tokens and image attend to each other: the tokens [B, N, C] and the image [B, C, h, w] afterwards."""
     source = embedding_BCHW + dense_BCHW

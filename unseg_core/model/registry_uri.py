@@ -37,6 +37,11 @@ def quiet_mlflow() -> None:
         os.environ.setdefault(name, value)
 
 
+def public_uri(text: str) -> str:
+    """A URI, or a text with URIs, without the names and passwords that they may carry."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
+
+
 def is_model_uri(location: str) -> bool:
     return location.startswith(SCHEME)
 
@@ -64,7 +69,7 @@ def resolve_model_uri(uri: str, *, cache: Path = CACHE) -> Path:
     try:
         return _fetch(uri, _version(**found.groupdict()), cache.expanduser())
     except (MlflowException, OSError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = public_uri(" ".join(str(error).split()))[:300]
         raise WeightsError(f"{uri}: {reason}; check the name and MLFLOW_TRACKING_URI") from error
 
 

@@ -21,13 +21,30 @@ from unseg_core.data.sample import Sample, wanted_categories
 from unseg_core.errors import DataError, ManifestError, ParameterError
 from unseg_core.progress import progress
 from unseg_core.protect.card import dataset_card
-from unseg_core.protect.manifest import JOURNAL, OWN_FILES, SUMMARY, Line, Settings, line_from, read_manifest, to_json, write_manifest
+from unseg_core.protect.manifest import (
+    JOURNAL,
+    OWN_FILES,
+    SUMMARY,
+    Line,
+    Settings,
+    line_from,
+    read_manifest,
+    to_json,
+    write_manifest,
+)
 from unseg_core.protect.methods import Method
 from unseg_core.protect.writer import Job, protect_sample
 
 
 def protect_dataset(
-    layout: Layout, method: Method, settings: Settings, target: str, *, workers: int = 2, overwrite: bool = False, finish: bool = False
+    layout: Layout,
+    method: Method,
+    settings: Settings,
+    target: str,
+    *,
+    workers: int = 2,
+    overwrite: bool = False,
+    finish: bool = False,
 ) -> dict[str, Any]:
     """Write a protected copy of a data set to the local folder `target`.
 

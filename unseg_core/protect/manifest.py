@@ -81,7 +81,9 @@ def line_from(mapping: dict[str, Any], where: str) -> Line:
     try:
         return Line(**mapping)
     except TypeError as error:
-        raise ManifestError(f"{where} holds a line that is no manifest line ({error}); protect the data set again") from None
+        raise ManifestError(
+            f"{where} holds a line that is no manifest line ({error}); protect the data set again"
+        ) from None
 
 
 def to_json(value: object) -> str:
@@ -111,7 +113,12 @@ def versions() -> dict[str, str]:
 
     import unseg_core
 
-    return {"unseg": unseg_core.__version__, "torch": torch.__version__, "numpy": numpy.__version__, "pillow": PIL.__version__}
+    return {
+        "unseg": unseg_core.__version__,
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "pillow": PIL.__version__,
+    }
 
 
 def summarise(lines: list[Line]) -> dict[str, Any]:
@@ -136,9 +143,13 @@ def read_manifest(root: str) -> tuple[dict[str, Any], list[Line]]:
         summary = json.loads(storage.read_file(storage.join(root, SUMMARY)))
         data = storage.read_file(storage.join(root, LINES))
     except DataError:
-        raise ManifestError(f"{root} has no complete manifest, so it is no protected copy; run `unseg protect` to the end") from None
+        raise ManifestError(
+            f"{root} has no complete manifest, so it is no protected copy; run `unseg protect` to the end"
+        ) from None
     except ValueError as error:
-        raise ManifestError(f"{storage.join(root, SUMMARY)} is not JSON ({error}); protect the data set again") from None
+        raise ManifestError(
+            f"{storage.join(root, SUMMARY)} is not JSON ({error}); protect the data set again"
+        ) from None
     if hashlib.sha256(data).hexdigest() != summary.get("manifest_sha256"):
         raise ManifestError(f"{storage.join(root, LINES)} was changed after it was written; protect the data set again")
     where = storage.join(root, LINES)

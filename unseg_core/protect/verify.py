@@ -9,7 +9,7 @@ import numpy as np
 
 from unseg_core import storage
 from unseg_core.data.layouts import open_layout
-from unseg_core.data.sample import Sample, union_mask, wanted_categories
+from unseg_core.data.sample import Sample, annotation_for, union_mask, wanted_categories
 from unseg_core.errors import DataError
 from unseg_core.images import decode_image
 from unseg_core.model.budget import linf
@@ -101,7 +101,7 @@ def _check_pixels(target: str, source: str, sample: Sample, line: Line, settings
             return [f"{sample.image}: the source is not the file that was protected"], False
         original = decode_image(data, sample.image).pixels
         written = decode_image(storage.read_file(storage.join(target, str(line.output))), str(line.output))
-        region = _region(sample, settings, (original.shape[0], original.shape[1]))
+        region = _region(sample, settings, original)
     except DataError as error:
         return [str(error)], False
     if written.pixels.shape != original.shape:
@@ -110,15 +110,19 @@ def _check_pixels(target: str, source: str, sample: Sample, line: Line, settings
     over = inside > settings.epsilon or outside > settings.epsilon_bg
     found = []
     if line.status == "protected" and (inside, outside) != (line.linf_inside, line.linf_outside):
-        found.append(f"{line.output}: changes by {inside}/{outside} levels, the manifest says {line.linf_inside}/{line.linf_outside}")
+        found.append(
+            f"{line.output}: changes by {inside}/{outside} levels, the manifest says {line.linf_inside}/{line.linf_outside}"
+        )
     if over and written.format == "png":
-        found.append(f"{line.output}: changes by {inside}/{outside} levels, over the budget of {settings.epsilon:g}/{settings.epsilon_bg:g}")
+        found.append(
+            f"{line.output}: changes by {inside}/{outside} levels, over the budget of {settings.epsilon:g}/{settings.epsilon_bg:g}"
+        )
     return found, over
 
 
-def _region(sample: Sample, settings: Settings, shape: tuple[int, int]) -> np.ndarray:
+def _region(sample: Sample, settings: Settings, original: np.ndarray) -> np.ndarray:
     wanted = wanted_categories(settings.targets, settings.classes)
-    mask = union_mask(sample.read_segments(), shape, wanted)
+    mask = union_mask(annotation_for(sample, original), wanted)
     if settings.prompt == "whole" or (not mask.any() and settings.no_target == "whole"):
-        return np.ones(shape, dtype=bool)
+        return np.ones_like(mask)
     return protected_region(mask) if mask.any() else mask

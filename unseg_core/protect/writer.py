@@ -10,7 +10,7 @@ import numpy as np
 
 from unseg_core import storage
 from unseg_core.data.layouts import Layout
-from unseg_core.data.sample import Sample, union_mask, wanted_categories
+from unseg_core.data.sample import Sample, annotation_for, union_mask, wanted_categories
 from unseg_core.errors import DataError
 from unseg_core.images import Picture, decode_image, encode_image
 from unseg_core.model.budget import add_noise, linf, psnr
@@ -58,12 +58,8 @@ def _blank(settings: Settings, sample: Sample) -> Line:
 
 
 def _target_mask(job: Job, sample: Sample, picture: Picture) -> np.ndarray:
-    shape = (picture.pixels.shape[0], picture.pixels.shape[1])
     wanted = wanted_categories(job.settings.targets, job.layout.classes)
-    try:
-        return union_mask(sample.read_segments(), shape, wanted)
-    except DataError as error:
-        raise DataError(f"{sample.image}: {error}") from None
+    return union_mask(annotation_for(sample, picture.pixels), wanted)
 
 
 def _without_target(job: Job, sample: Sample, picture: Picture, data: bytes, line: Line) -> Line:
@@ -73,7 +69,9 @@ def _without_target(job: Job, sample: Sample, picture: Picture, data: bytes, lin
     if job.settings.no_target == "skip":
         return line
     storage.write_file(storage.join(job.target, sample.image), data)
-    return replace(line, output=sample.image, output_sha256=line.source_sha256, linf_inside=0, linf_outside=0, psnr=100.0)
+    return replace(
+        line, output=sample.image, output_sha256=line.source_sha256, linf_inside=0, linf_outside=0, psnr=100.0
+    )
 
 
 def _write_protected(job: Job, sample: Sample, picture: Picture, mask: np.ndarray, line: Line) -> Line:

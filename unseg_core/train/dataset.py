@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from unseg_core import storage
 from unseg_core.data.layouts import Layout
-from unseg_core.data.sample import Sample, union_mask
+from unseg_core.data.sample import Sample, annotation_for, union_mask
 from unseg_core.errors import DataError
 from unseg_core.images import decode_image, resize_bilinear
 from unseg_core.model.prompts import SamplePrompts, box_of, draw_one, draw_subset, random_points, roughen_mask
@@ -78,10 +78,7 @@ def load_pair(layout: Layout, sample: Sample) -> tuple[Tensor, Tensor]:
         DataError: the image or the mask is damaged, or their sizes differ.
     """
     pixels = decode_image(storage.read_file(storage.join(layout.root, sample.image)), sample.image).pixels
-    try:
-        mask = union_mask(sample.read_segments(), (pixels.shape[0], pixels.shape[1]))
-    except DataError as error:
-        raise DataError(f"{sample.image}: {error}") from None
+    mask = union_mask(annotation_for(sample, pixels))
     image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
     return image, torch.from_numpy(mask.astype(np.uint8) * 255)[None]
 

@@ -33,14 +33,18 @@ class Health:
 
 
 @torch.inference_mode()
-def check_health(generator: Generator, surrogate: Surrogate, samples: Sequence[TrainSample], params: TrainParams) -> Health:
+def check_health(
+    generator: Generator, surrogate: Surrogate, samples: Sequence[TrainSample], params: TrainParams
+) -> Health:
     """Measure on a few training samples, as one batch."""
     device = next(generator.parameters()).device
     batch = to_device(collate(samples), device)
     noise = generator(batch.image, batch.generator_groups)
     epsilons = {"epsilon": params.epsilon, "epsilon_bg": params.epsilon_bg}
     noised = surrogate_input(batch.image_half, noise, batch.label_half, **epsilons)
-    ious = [_mean_iou(surrogate(image, batch.surrogate_groups), batch.label_half) for image in (noised, batch.image_half)]
+    ious = [
+        _mean_iou(surrogate(image, batch.surrogate_groups), batch.label_half) for image in (noised, batch.image_half)
+    ]
     return Health(
         noise_mean_abs=noise.abs().mean().item(),
         noise_std=noise.std().item(),
@@ -52,7 +56,9 @@ def check_health(generator: Generator, surrogate: Surrogate, samples: Sequence[T
 
 
 def _mean_iou(logits_B1HW: torch.Tensor, label_B1HW: torch.Tensor) -> float:
-    large = torch.nn.functional.interpolate(logits_B1HW, size=label_B1HW.shape[-2:], mode="bilinear", align_corners=False)
+    large = torch.nn.functional.interpolate(
+        logits_B1HW, size=label_B1HW.shape[-2:], mode="bilinear", align_corners=False
+    )
     predicted, true = large > 0, label_B1HW > 0.5
     union = (predicted | true).sum(dim=(1, 2, 3)).clamp(min=1)
     return ((predicted & true).sum(dim=(1, 2, 3)) / union).mean().item()

@@ -43,10 +43,8 @@ class Players:
     generator_optimiser: Adam
     surrogate_optimiser: Adam
 
-    def of(self, phase: Phase) -> tuple[torch.nn.Module, Adam]:
-        if phase == "surrogate":
-            return self.surrogate, self.surrogate_optimiser
-        return self.generator, self.generator_optimiser
+    def optimiser(self, phase: Phase) -> Adam:
+        return self.surrogate_optimiser if phase == "surrogate" else self.generator_optimiser
 
 
 def make_players(generator: Generator, surrogate: Surrogate, params: TrainParams, device: torch.device) -> Players:
@@ -88,7 +86,7 @@ def train(
 
 def _run_epoch(players: Players, dataset: TrainDataset, params: TrainParams, epoch: int) -> EpochRecord:
     phase = phase_of(epoch, params.surrogate_every)
-    learner, optimiser = players.of(phase)
+    optimiser = players.optimiser(phase)
     _freeze(players, phase, params)
     rate = params.learning_rate * (0.1 if epoch >= params.decay_epoch else 1.0)
     for group in optimiser.param_groups:

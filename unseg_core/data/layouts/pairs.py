@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from unseg_core import storage
-from unseg_core.data.sample import IGNORE_INDEX, Sample, Segment, segment_of
+from unseg_core.data.sample import IGNORE_INDEX, Annotation, Sample, segment_of
 from unseg_core.errors import DataError
 from unseg_core.images import EXTENSIONS, decode_label_map
 
@@ -51,8 +51,8 @@ class PairsLayout:
             path = self.masks.get(one)
             mask = None if path is None else storage.join(self.masks_folder, path)
             own = (f"{self.own_masks}/{path}",) if path is not None and self.own_masks else ()
-            read = partial(read_pair_segments, image, mask, len(self.classes))
-            yield Sample(id=one, image=image, read_segments=read, files=own)
+            read = partial(read_pair, image, mask, len(self.classes))
+            yield Sample(id=one, image=image, read_annotation=read, files=own)
 
     def orphans(self) -> list[str]:
         return [storage.join(self.masks_folder, mask) for one, mask in self.masks.items() if one not in self.images]
@@ -106,8 +106,8 @@ def _by_stem(folder: str, without: Collection[str] = ()) -> dict[str, str]:
     return found
 
 
-def read_pair_segments(image: str, mask: str | None, classes: int) -> tuple[Segment, ...]:
-    """Segments of one mask file: one per class that occurs.
+def read_pair(image: str, mask: str | None, classes: int) -> Annotation:
+    """One mask file: a segment per class that occurs.
 
     Raises:
         DataError: the mask is missing, damaged, or holds values that are no class.
@@ -115,14 +115,17 @@ def read_pair_segments(image: str, mask: str | None, classes: int) -> tuple[Segm
     if mask is None:
         raise DataError(f"{image} has no mask; add one with the same name")
     values, lossless = decode_label_map(storage.read_file(mask), mask)
+    height, width = values.shape
     if classes == 1:
         foreground = _binary(values, lossless, mask)
-        return (segment_of(foreground, 1),) if foreground.any() else ()
+        only = (segment_of(foreground, 1),) if foreground.any() else ()
+        return Annotation(height=height, width=width, segments=only)
     present = [int(v) for v in np.unique(values)]
     wrong = [v for v in present if v > classes and v != IGNORE_INDEX]
     if wrong:
         raise DataError(f"{mask} has the values {wrong}; there are {classes} classes, 0 is background and 255 ignore")
-    return tuple(segment_of(values == v, v, is_crowd=v == IGNORE_INDEX) for v in present if v)
+    segments = tuple(segment_of(values == v, v, is_crowd=v == IGNORE_INDEX) for v in present if v)
+    return Annotation(height=height, width=width, segments=segments)
 
 
 def _binary(values: np.ndarray, lossless: bool, mask: str) -> np.ndarray:
@@ -132,5 +135,7 @@ def _binary(values: np.ndarray, lossless: bool, mask: str) -> np.ndarray:
     if lossless and nonzero.size == 1:
         return values > 0
     if lossless and nonzero.size > 1 and nonzero.max() <= BINARY_THRESHOLD:
-        raise DataError(f"{mask} has the values {nonzero[:8].tolist()} and none above 127; name the classes if these are labels")
+        raise DataError(
+            f"{mask} has the values {nonzero[:8].tolist()} and none above 127; name the classes if these are labels"
+        )
     return values > BINARY_THRESHOLD

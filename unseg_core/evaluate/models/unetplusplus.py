@@ -17,10 +17,11 @@ def build_unetplusplus(params: EvaluateParams, classes: int) -> nn.Module:
 
     if params.encoder not in smp.encoders.get_encoder_names() and not params.encoder.startswith("tu-"):
         raise ParameterError(f"evaluate.encoder is {params.encoder!r}; segmentation-models-pytorch has no such encoder")
-    return smp.UnetPlusPlus(
+    model: nn.Module = smp.UnetPlusPlus(
         encoder_name=params.encoder,
         encoder_weights=None,
         encoder_depth=len(params.decoder_channels),
         decoder_channels=params.decoder_channels,
         classes=classes,
     )
+    return model
