@@ -17,6 +17,7 @@ from tasks.summary import flatten
 from unseg_core.errors import DataError, ParameterError, UnsegError
 
 ARTIFACT_KEY = "unseg-protect"
+_ERRORS: dict[int, type[UnsegError]] = {1: DataError, 2: ParameterError}
 GENERATOR = "data/generator/generator.safetensors"
 
 
@@ -30,12 +31,13 @@ def protect(
     epsilon_bg: float = 2.0,
     method: str = "unseg",
     masks: str | None = None,
-    split: str | None = None,
+    classes: str | None = None,
     targets: str | None = None,
     prompt: str | None = None,
     image_format: str | None = None,
     no_target: str | None = None,
     seed: int | None = None,
+    device: str | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any] | State[Any]:
     """Make a protected copy of a data set; a run that was cut off is continued.
@@ -48,7 +50,7 @@ def protect(
         epsilon: largest change on the protected objects, in 8-bit levels.
         epsilon_bg: largest change elsewhere, in 8-bit levels.
         method: unseg or a baseline.
-        masks, split, targets, prompt, image_format, no_target, seed: as for `unseg protect`; its defaults if left out.
+        masks, classes, targets, prompt, image_format, no_target, seed, device: as for `unseg protect`.
         overwrite: replace a complete copy in `target`.
 
     Returns:
@@ -66,18 +68,25 @@ def protect(
         "epsilon": epsilon,
         "epsilon-bg": epsilon_bg,
         "masks": masks,
-        "split": split,
+        "classes": classes,
         "targets": targets,
         "prompt": prompt,
         "image-format": image_format,
         "no-target": no_target,
         "seed": seed,
+        "device": device,
     }
     code, summary, last = _run(_command(source, target, options, overwrite))
-    if summary:
+    error = str(summary.get("error", last))
+    if summary and "error" not in summary:
         table = [{"name": name, "value": value} for name, value in flatten(summary)]
         create_table_artifact(key=ARTIFACT_KEY, table=table, description=f"{source} protected as {target}.")
-    return _outcome(code, summary, last)
+        error = f"some images could not be protected: {json.dumps(summary, sort_keys=True)}"
+    if code == supervisor.STOPPED:
+        return Cancelled(message="interrupted; the same run continues where it was")
+    if code != 0:
+        raise _ERRORS.get(code, UnsegError)(f"`unseg protect` ended with exit code {code}: {error}")
+    return summary
 
 
 def _command(source: str, target: str, options: dict[str, object], overwrite: bool) -> list[str]:
@@ -110,17 +119,3 @@ def _read_summary(output: IO[bytes]) -> dict[str, Any]:
     except ValueError:
         return {}
     return summary if isinstance(summary, dict) else {}
-
-
-def _outcome(code: int, summary: dict[str, Any], last: str) -> dict[str, Any] | State[Any]:
-    if code == 0:
-        return summary
-    if code == supervisor.STOPPED:
-        return Cancelled(message="interrupted; the same run continues where it was")
-    if code == 1:
-        raise DataError(
-            f"some images could not be protected: {json.dumps(summary, sort_keys=True) if summary else last}"
-        )
-    if code == 2:
-        raise ParameterError(last or "`unseg protect` was used wrongly")
-    raise UnsegError(f"`unseg protect` ended with exit code {code}: {last}")

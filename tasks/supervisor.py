@@ -29,20 +29,20 @@ _POLL_SECONDS = 0.1
 _WAKING_SIGNALS = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def family_members(mark: str, group: int) -> Iterator[psutil.Process]:
+def family_members(mark: str, group: int | None) -> Iterator[psutil.Process]:
     """Yield the living processes that carry the mark or belong to the process group, without this one."""
     for process in psutil.process_iter():
         try:
             if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            in_group = os.getpgid(process.pid) == group
+            in_group = group is not None and os.getpgid(process.pid) == group
             if in_group or process.environ().get(FAMILY) == mark:
                 yield process
         except (psutil.Error, OSError):
             continue  # it has ended meanwhile, or belongs to somebody else
 
 
-def stop_family(mark: str, group: int, grace_seconds: float) -> None:
+def stop_family(mark: str, group: int | None, grace_seconds: float) -> None:
     """Stop all members: SIGINT, after the grace time SIGTERM, after half of it SIGKILL. Returns when none is left."""
     steps = ((signal.SIGINT, grace_seconds), (signal.SIGTERM, grace_seconds / 2), (signal.SIGKILL, 10.0))
     for number, seconds in steps:
@@ -58,7 +58,7 @@ def stop_family(mark: str, group: int, grace_seconds: float) -> None:
             return
 
 
-def _signal_all(mark: str, group: int, number: signal.Signals) -> None:
+def _signal_all(mark: str, group: int | None, number: signal.Signals) -> None:
     for process in family_members(mark, group):
         try:
             process.send_signal(number)
@@ -79,7 +79,8 @@ def supervise(command: list[str], grace_seconds: float) -> int:
         return NOT_FOUND
     stopped = _wait(child, wake)
     # DVC killed alone (out of memory, say) leaves its stage running: the family goes with its head in every case.
-    stop_family(mark, child.pid, grace_seconds)
+    # Once a head that ended by itself is reaped, its number may already be another group's.
+    stop_family(mark, child.pid if stopped else None, grace_seconds)
     code = child.wait()
     if stopped:
         return STOPPED
@@ -107,7 +108,7 @@ def _wait(child: "subprocess.Popen[bytes]", wake: int) -> bool:
         if 0 in readable and not os.read(0, 1):
             return True
         if wake in readable and set(os.read(wake, 64)) - {signal.SIGCHLD}:
-            return child.poll() is None
+            return True
     return False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import subprocess
 import tempfile
 import time
@@ -12,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from tasks import entry
 from tasks.dvc_results import LOCK_FILE, LockedStage, Point, StageMetrics, read_lock, result_stages, stage_metrics
-from tasks.entry import run
 from tasks.parameters import PARAMS_FILE, load_params
 from tasks.register import GENERATOR, find_version, link_training, register_generator
 from tasks.tracking_store import TrackingStore, open_store
@@ -140,6 +141,7 @@ def draw_curves(curves: Sequence[Point], *, title: str) -> bytes:
     """A PNG with one panel per measured column and one line per phase or seed."""
     from matplotlib.figure import Figure
 
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it announces its cache at the first use
     columns = list(dict.fromkeys(point.curve.rsplit("/", 1)[1] for point in curves))
     figure = Figure(figsize=(5 * len(columns), 3.5), layout="constrained")
     figure.suptitle(title)
@@ -204,4 +206,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    entry.run(main)

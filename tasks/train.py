@@ -43,10 +43,8 @@ def main(arguments: list[str]) -> None:
 
 
 def _report(record: EpochRecord) -> None:
-    print(
-        f"epoch {record.epoch:3d} {record.phase:9s} loss {record.loss:.4f} (bce {record.loss_bce:.4f}, dice {record.loss_dice:.4f})",
-        flush=True,
-    )
+    parts = f"bce {record.loss_bce:.4f}, dice {record.loss_dice:.4f}"
+    print(f"epoch {record.epoch:3d} {record.phase:9s} loss {record.loss:.4f} ({parts})", flush=True)
 
 
 def _write(players: Players, params: Params, records: list[EpochRecord], dataset: TrainDataset, trained: int) -> None:

@@ -1,6 +1,6 @@
 """Throw-away DVC projects, a real Prefect server and a real process worker for the tests of flows.
 
-tests/conftest.py imports `dvc_project`, `prefect_server` and `prefect_worker` from here.
+tests/conftest.py imports the fixture `prefect_server` from here.
 """
 
 import json
@@ -80,18 +80,6 @@ _QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
 }
-
-MakeProject = Callable[..., Path]
-
-
-@pytest.fixture
-def dvc_project(tmp_path: Path) -> MakeProject:
-    """A function `(dvc_yaml, name="project", code=False) -> Path` that makes a DVC project of `work.py` stages."""
-
-    def make(dvc_yaml: str, name: str = "project", code: bool = False) -> Path:
-        return make_dvc_project(tmp_path / name, dvc_yaml, code)
-
-    return make
 
 
 def make_dvc_project(root: Path, dvc_yaml: str, code: bool = False) -> Path:

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from conftest import write_pairs
 from prefect_fixtures import (
     DIAMOND,
     PrefectServer,
@@ -25,6 +27,8 @@ from prefect_fixtures import (
     run,
     wait_for,
 )
+
+from unseg_core.errors import DataError, ParameterError
 
 pytestmark = pytest.mark.slow
 
@@ -62,12 +66,7 @@ import json, sys, time
 print(f"reading {source}", file=sys.stderr, flush=True)
 if source == "endless":
     time.sleep(600)
-if source == "wrong":
-    print("--epsilon: 99 is too large; use at most 64", file=sys.stderr)
-    sys.exit(2)
-failed = 1 if source == "broken" else 0
-print(json.dumps({"images": 3, "failed": failed, "options": options, "target": target}))
-sys.exit(failed)
+print(json.dumps({"images": 3, "options": options, "target": target}))
 """
 
 
@@ -113,6 +112,12 @@ class Worker:
 
         self.root = root
         self.client = SyncPrefectClient(url)
+
+    def renew(self, dvc_yaml: str) -> None:
+        """Give the project other stages, none of which has run."""
+        (self.root / "dvc.yaml").write_text(dvc_yaml)
+        for name in ("dvc.lock", "events.jsonl"):
+            (self.root / name).unlink(missing_ok=True)
 
     def start(self, deployment: str, **parameters: Any) -> Any:
         """Trigger a deployment; return the id of the flow run."""
@@ -189,9 +194,7 @@ def test_ended_flow_leaves_no_process_and_can_be_continued(tmp_path: Path, embed
     assert not (root / ".dvc" / "tmp" / "lock").read_text().strip() or "up to date" in dvc(root, "status")
 
 
-def test_failed_stage_stops_its_dependants_only(
-    tmp_path: Path, prefect_server: PrefectServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_stage_stops_its_dependants_only(tmp_path: Path, prefect_server: PrefectServer) -> None:
     root = make_dvc_project(tmp_path / "project", BREAKING, code=True)
     done = reproduce(root, variables=prefect_server.environment)
     assert done.returncode == 1, done.stdout + done.stderr
@@ -211,6 +214,21 @@ def test_failed_stage_stops_its_dependants_only(
     assert "stage other: unchanged" in done.stderr + done.stdout
 
 
+def test_stage_that_waits_for_another_dvc_is_tried_again(tmp_path: Path, prefect_server: PrefectServer) -> None:
+    root = make_dvc_project(tmp_path / "project", ENDLESS.replace("600", "0"), code=True)
+    held = {"pid": os.getpid(), "cmd": "dvc repro"}
+    lock = root / ".dvc" / "tmp" / "rwlock"
+    lock.write_text(json.dumps({"read": {}, "write": {str(root / "first.json"): held}}))
+    command = [sys.executable, "-m", "flows.reproduce"]
+    log = tmp_path / "flow.log"
+    with background(command, root, log, prefect_server.environment) as flow:
+        wait_for(lambda: "Retry 1/3" in log.read_text() or flow.poll() is not None, "the stage is blocked", 60)
+        assert "is busy" in log.read_text()
+        lock.write_text("{}")
+        assert flow.wait(timeout=60) == 0, log.read_text()
+    assert "stage first: ran" in log.read_text()
+
+
 def test_wrong_use_is_told_in_one_line_before_anything_starts(tmp_path: Path, embedded: dict[str, str]) -> None:
     root = make_dvc_project(tmp_path / "project", ENDLESS, code=True)
     done = reproduce(root, "lost", variables=embedded)
@@ -221,6 +239,7 @@ def test_wrong_use_is_told_in_one_line_before_anything_starts(tmp_path: Path, em
 
 
 def test_worker_runs_the_deployed_reproduction(worker: Worker) -> None:
+    worker.renew(DIAMOND.replace("top 0", "top 0.0"))  # a command that the run-cache does not know
     flow_run_id = worker.start("reproduce/reproduce-cpu")
     state = worker.final_state(flow_run_id)
     assert state.is_completed(), state
@@ -240,7 +259,7 @@ def test_worker_runs_the_deployed_reproduction(worker: Worker) -> None:
 
 
 def test_cancelled_run_of_the_worker_leaves_no_process(worker: Worker) -> None:
-    (worker.root / "dvc.yaml").write_text(ENDLESS)
+    worker.renew(ENDLESS)
     before = {process.pid for process in processes_below(worker.root)}  # the worker
     flow_run_id = worker.start("reproduce/reproduce-cpu")
     wait_for(lambda: any(event["stage"] == "endless" for event in events(worker.root)), "the stage begins", 90)
@@ -285,19 +304,24 @@ def test_cancelled_protection_leaves_no_process(worker: Worker) -> None:
     )
 
 
-def test_protection_that_failed_says_why(
-    tmp_path: Path, prefect_server: PrefectServer, monkeypatch: pytest.MonkeyPatch
+def test_protection_with_the_program_itself(
+    tmp_path: Path, rng: np.random.Generator, prefect_server: PrefectServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from prefect.logging.handlers import APILogHandler
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     from flows.protect import protect
-    from unseg_core.errors import DataError, ParameterError
 
-    (tmp_path / "unseg_core").mkdir()
-    (tmp_path / "unseg_core" / "cli.py").write_text(CLI)
     monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path / "source", 2, rng)
+    options: dict[str, Any] = {
+        "layout": "folder", "method": "uniform", "masks": "source/masks", "classes": "disc", "targets": "disc",
+        "prompt": "whole", "image_format": "png", "no_target": "copy", "seed": 1, "device": "cpu",
+    }  # fmt: skip
     with temporary_settings({PREFECT_API_URL: prefect_server.url}):
-        with pytest.raises(DataError, match=r'some images could not be protected: .*"failed": 1, "images": 3'):
-            protect(source="broken", target="out")
-        with pytest.raises(ParameterError, match="--epsilon: 99 is too large; use at most 64"):
-            protect(source="wrong", target="out")
+        with pytest.raises(ParameterError, match=r"exit code 2: .*epsilon.* 999"):
+            protect(source="source", target="wrong", epsilon=999, **options)
+        (tmp_path / "source" / "images" / "photo 00.png").write_text("no image")
+        with pytest.raises(DataError, match=r'.*"epsilon": 6.0, .*"failed": 1, "images": 2'):
+            protect(source="source", target="broken", epsilon=6, **options)
+        APILogHandler().flush()  # while the server is there

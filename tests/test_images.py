@@ -112,5 +112,5 @@ def damaged() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", list(damaged()))
 def test_unusable_image_is_refused_by_name(kind: str) -> None:
-    with pytest.raises(ImageError, match="strange name.png"):
+    with pytest.raises(ImageError, match=r"strange name\.png"):
         images.decode_image(damaged()[kind], "strange name.png")

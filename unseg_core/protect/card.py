@@ -9,6 +9,8 @@ def dataset_card(settings: Settings, lines: list[Line]) -> str:
     """Markdown: what was done, within which budget, and how to check it."""
     totals = summarise(lines)
     generator = f"generator sha256 `{settings.generator_sha256}`" if settings.generator_sha256 else "no generator"
+    counts = f"{totals['protected']} protected, {totals['no_target']} without a target, {totals['failed']} failed"
+    change = f"{totals['linf_inside']} inside, {totals['linf_outside']} outside (8-bit levels, files decoded again)"
     failed = "".join(f"- `{line.image}`: {line.reason}\n" for line in lines if line.status == "failed")
     return f"""# Protected copy
 
@@ -20,8 +22,8 @@ has the same layout; only the images named in `manifest.jsonl` differ from the o
 | method | {settings.method} ({generator}) |
 | budget | {settings.epsilon:g}/255 inside the protected objects, {settings.epsilon_bg:g}/255 outside |
 | protected objects | {settings.targets} of {", ".join(settings.classes)} |
-| images | {totals["images"]}: {totals["protected"]} protected, {totals["no_target"]} without a target, {totals["failed"]} failed |
-| largest change measured | {totals["linf_inside"]} inside, {totals["linf_outside"]} outside (8-bit levels, files decoded again) |
+| images | {totals["images"]}: {counts} |
+| largest change measured | {change} |
 | mean PSNR of protected images | {"-" if totals["psnr"] is None else f"{totals['psnr']:.1f} dB"} |
 
 Check it with `unseg verify COPY --against ORIGINAL`. PNG files keep the budget exactly; in JPEG files re-encoding adds

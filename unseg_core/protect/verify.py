@@ -108,15 +108,13 @@ def _check_pixels(target: str, source: str, sample: Sample, line: Line, settings
         return [f"{line.output}: another size than the source"], False
     inside, outside = linf(original, written.pixels, region)
     over = inside > settings.epsilon or outside > settings.epsilon_bg
+    measured, stated = f"{inside}/{outside} levels", f"{line.linf_inside}/{line.linf_outside}"
     found = []
     if line.status == "protected" and (inside, outside) != (line.linf_inside, line.linf_outside):
-        found.append(
-            f"{line.output}: changes by {inside}/{outside} levels, the manifest says {line.linf_inside}/{line.linf_outside}"
-        )
+        found.append(f"{line.output}: changes by {measured}, the manifest says {stated}")
     if over and written.format == "png":
-        found.append(
-            f"{line.output}: changes by {inside}/{outside} levels, over the budget of {settings.epsilon:g}/{settings.epsilon_bg:g}"
-        )
+        budget = f"{settings.epsilon:g}/{settings.epsilon_bg:g}"
+        found.append(f"{line.output}: changes by {measured}, over the budget of {budget}")
     return found, over
 
 
