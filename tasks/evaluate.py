@@ -12,7 +12,6 @@ from tasks.results import write_csv, write_json
 from tasks.work import work_folder
 from unseg_core import storage
 from unseg_core.data.layouts import Layout, open_layout
-from unseg_core.device import prepare_device
 from unseg_core.evaluate.dataset import LabelledImages, load_split
 from unseg_core.evaluate.run import SeedResult, evaluate_seeds
 from unseg_core.params import EvaluateParams, Params, RunParams
@@ -25,11 +24,10 @@ def main(arguments: list[str]) -> None:
     params = load_params()
     one = chosen("runs", name, params.runs)
     dataset, recipe = params.datasets[one.dataset], params.evaluate
-    device = prepare_device(params.runtime)
     train, test = _splits(params, one)
     inputs = [Path("data/datasets", one.dataset), Path(one.train_on)]
     work = work_folder(f"evaluate-{name}", [asdict(recipe), asdict(dataset), asdict(one)], inputs)
-    results = evaluate_seeds(train, test, dataset.classes, recipe, device, work)
+    results = evaluate_seeds(train, test, dataset.classes, recipe, params.runtime, work)
     counts = {"train_images": len(train.ids), "test_images": len(test.ids)}
     write_csv(f"plots/evaluate/{name}.csv", [asdict(point) for result in results for point in result.curve])
     metrics = _metrics(name, one, recipe, dataset.classes, results)

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 from PIL import Image
+from prefect_fixtures import prefect_server  # noqa: F401  # a fixture for test_flows.py
 
 from tasks.entry import data_root
 

@@ -17,12 +17,13 @@ from unseg_core.evaluate.dataset import LabelledImages, load_one, load_split
 from unseg_core.evaluate.metrics import IouMeter
 from unseg_core.evaluate.models import MODELS, build_model
 from unseg_core.evaluate.run import evaluate_seeds, train_and_test
-from unseg_core.params import DatasetParams, EvaluateParams, ProtectParams
+from unseg_core.params import DatasetParams, EvaluateParams, ProtectParams, RuntimeParams
 from unseg_core.protect.engine import protect_dataset
 from unseg_core.protect.manifest import Settings
 from unseg_core.protect.methods.uniform import UniformNoise
 
 CPU = torch.device("cpu")
+ONE_THREAD = RuntimeParams(device="cpu", threads=1)
 SMALL = EvaluateParams(
     encoder="mobilenet_v2", decoder_channels=(32, 16, 16, 16, 16), size=32, epochs=1, batch_size=4, seeds=(0,)
 )
@@ -94,15 +95,18 @@ def test_model_overfits_a_handful_of_scenes(tmp_path: Path) -> None:
 
 
 def test_same_seed_same_result_and_finished_seeds_are_kept(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
     data = scenes(tmp_path, 7, 32)
     recipe = EvaluateParams(**{**SMALL.__dict__, "seeds": (3, 4)})
-    first = evaluate_seeds(data, data, SCENE_CLASSES, recipe, CPU, tmp_path / "work")
+    first = evaluate_seeds(data, data, SCENE_CLASSES, recipe, ONE_THREAD, tmp_path / "work")
     assert [r.seed for r in first] == [3, 4]
     assert first[0].iou != first[1].iou
     assert train_and_test(data, data, SCENE_CLASSES, recipe, 3, CPU) == first[0]
+    side_by_side = EvaluateParams(**{**recipe.__dict__, "parallel": 2})
+    assert evaluate_seeds(data, data, SCENE_CLASSES, side_by_side, ONE_THREAD, tmp_path / "other") == first
     kept = tmp_path / "work" / "seed3.json"
     kept.write_text(json.dumps({**json.loads(kept.read_text()), "iou": 0.123}))
-    assert evaluate_seeds(data, data, SCENE_CLASSES, recipe, CPU, tmp_path / "work")[0].iou == 0.123
+    assert evaluate_seeds(data, data, SCENE_CLASSES, recipe, ONE_THREAD, tmp_path / "work")[0].iou == 0.123
 
 
 def test_diverging_training_stops(tmp_path: Path) -> None:

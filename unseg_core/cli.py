@@ -219,8 +219,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    # Threads that wait by spinning slow a busy machine down tenfold; OpenMP reads this when torch is first imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as in tasks/__init__.py
     app()
 
 

@@ -178,6 +178,8 @@ class EvaluateParams:
     batch_size: int = 16
     learning_rate: float = 1e-3
     seeds: tuple[int, ...] = (0, 1, 2)
+    parallel: int = 1
+    """Seeds trained at the same time, each in a process of its own with an equal share of runtime.threads."""
     test_every: int = 5
     """Test after every so many epochs (and always after the last) for the curves."""
 
@@ -187,6 +189,7 @@ class EvaluateParams:
         check_range("evaluate.batch_size", self.batch_size, 2, 65_536)
         check_range("evaluate.learning_rate", self.learning_rate, 1e-9, 1.0)
         check_range("evaluate.test_every", self.test_every, 1, 100_000)
+        check_range("evaluate.parallel", self.parallel, 1, 1024)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ParameterError("evaluate.seeds needs at least one seed, each named once")
 

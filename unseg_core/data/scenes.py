@@ -161,7 +161,7 @@ def _photograph(rng: Generator, image: Field, light: float) -> NDArray[np.uint8]
     vignette = 1.0 - rng.uniform(0.0, 0.2) * (x * x + y * y)
     exposed = image * (falloff * vignette * rng.uniform(0.75, 1.25))[..., None]
     exposed = np.clip(_blur(exposed, rng.uniform(0.0, 0.22)), 0.0, 255.0)
-    spread = np.sqrt(rng.uniform(2.0, 6.0) ** 2 + rng.uniform(0.05, 0.25) * exposed)
+    spread = np.sqrt(rng.uniform(0.5, 1.5) ** 2 + rng.uniform(0.005, 0.03) * exposed)
     noisy = exposed + rng.standard_normal(exposed.shape) * spread
     return np.clip(np.rint(noisy), 0.0, 255.0).astype(np.uint8)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unseg_core.data.sample import IGNORE_INDEX
+from unseg_core.device import prepare_device
 from unseg_core.errors import TrainingError
 from unseg_core.evaluate.dataset import LabelledImages
 from unseg_core.evaluate.metrics import IouMeter
 from unseg_core.evaluate.models import build_model
 from unseg_core.model.parts import normalise
-from unseg_core.params import EvaluateParams
+from unseg_core.params import EvaluateParams, RuntimeParams
 from unseg_core.progress import progress
 from unseg_core.storage import write_file
 
@@ -51,18 +54,40 @@ def evaluate_seeds(
     test: LabelledImages,
     classes: tuple[str, ...],
     params: EvaluateParams,
-    device: torch.device,
+    runtime: RuntimeParams,
     work: Path,
 ) -> list[SeedResult]:
     """Train and test once per seed. Finished seeds are kept in `work` and not trained again."""
-    results = []
-    for seed in params.seeds:
-        path = work / f"seed{seed}.json"
-        if not path.exists():
-            result = train_and_test(train, test, classes, params, seed, device)
-            write_file(str(path), json.dumps(asdict(result)).encode())
-        results.append(_read_result(path))
-    return results
+    todo = [seed for seed in params.seeds if not _result_file(work, seed).exists()]
+    share = replace(runtime, threads=max(1, runtime.threads // params.parallel))
+    jobs = [(train, test, classes, params, seed, share, work) for seed in todo]
+    if params.parallel > 1 and len(todo) > 1:
+        # Spawned, because a forked process may not use CUDA; leaving the pool stops its processes at once.
+        with multiprocessing.get_context("spawn").Pool(min(params.parallel, len(todo))) as pool:
+            pool.starmap(_run_seed, jobs, chunksize=1)
+    else:
+        for job in jobs:
+            _run_seed(*job)
+    prepare_device(runtime)
+    return [_read_result(_result_file(work, seed)) for seed in params.seeds]
+
+
+def _result_file(work: Path, seed: int) -> Path:
+    return work / f"seed{seed}.json"
+
+
+def _run_seed(
+    train: LabelledImages,
+    test: LabelledImages,
+    classes: tuple[str, ...],
+    params: EvaluateParams,
+    seed: int,
+    runtime: RuntimeParams,
+    work: Path,
+) -> None:
+    device = prepare_device(runtime)
+    result = train_and_test(train, test, classes, params, seed, device)
+    write_file(str(_result_file(work, seed)), json.dumps(asdict(result)).encode())
 
 
 def _read_result(path: Path) -> SeedResult:
@@ -92,8 +117,11 @@ def train_and_test(
     )
     curve: list[CurvePoint] = []
     class_iou: dict[str, float] = {}
+    parent = os.getppid()
     with progress(f"seed {seed}", params.epochs, "epochs") as advance:
         for epoch in range(params.epochs):
+            if os.getppid() != parent:
+                raise KeyboardInterrupt  # whoever wants the result was killed
             loss = _train_epoch(model, train, params, _rng(seed, epoch), optimiser, schedule.step, device)
             iou = None
             if (epoch + 1) % params.test_every == 0 or epoch + 1 == params.epochs:

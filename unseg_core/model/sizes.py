@@ -58,13 +58,13 @@ def _sam(name: str, embed_dim: int, depth: int, num_heads: int, global_blocks: t
 
 TINY = Size(
     name="tiny",
-    input_size=128,
+    input_size=96,
     patch_size=8,
     embed_dim=96,
     depth=4,
     num_heads=3,
     global_blocks=(1, 3),
-    window_size=8,
+    window_size=6,
     prompt_dim=64,
     decoder_mlp_dim=256,
     decoder_heads=4,
