@@ -6,20 +6,22 @@ Every trained entry has "noise" in its name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 
+from unseg_core.model.encoder import run_encoder
 from unseg_core.model.parts import (
     attend,
     build_image_encoder,
     build_prompt_encoder,
     build_transformer,
     build_upscaling,
-    encode_image,
+    decode_groups,
     encode_prompts,
     normalise,
 )
@@ -93,6 +95,16 @@ def _noise_branch(channels: int, hidden: int, out: int) -> nn.Sequential:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class EncodedImages:
+    """What all prompts of an image share."""
+
+    embedding: Tensor
+    """[B, C, h, w]"""
+    features: Tensor
+    """[B, C/8, 4h, 4w], the noise features that do not depend on the prompt."""
+
+
 class Generator(nn.Module):
     """Image and prompts to noise, one forward pass."""
 
@@ -113,24 +125,33 @@ class Generator(nn.Module):
             trained = "noise" in name or (not only and not _carried(name))
             parameter.requires_grad_(trained)
 
-    def forward(self, image_BCHW: Tensor, groups: list[tuple[Tensor, Prompts]]) -> Tensor:
-        """
+    def encode(self, image_BCHW: Tensor) -> EncodedImages:
+        """Run the image encoder, once for all prompts; a frozen one leaves no graph.
+
         Args:
             image_BCHW: float in [0, 1], zero-padded and resized to the input size.
-            groups: sample indices and prompts, every sample exactly once (`prompts.group`).
-
-        Returns:
-            Noise [B, 3, n, n] in (-1, 1), n = size.noise_size.
         """
-        embedding, early = encode_image(self.image_encoder, normalise(image_BCHW), self.size.global_blocks[0])
-        features = self.mask_decoder.features(embedding, early)
-        position = self.prompt_encoder.get_dense_pe()
-        noise, order = [], []
-        for index, prompts in groups:
-            sparse, dense = encode_prompts(self.prompt_encoder, prompts)
-            noise.append(self.mask_decoder(embedding[index], features[index], position, sparse, dense))
-            order.append(index)
-        return torch.cat(noise)[torch.argsort(torch.cat(order))]
+        trained = next(self.image_encoder.parameters()).requires_grad
+        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
+            embedding, early = run_encoder(self.image_encoder, normalise(image_BCHW), self.size.global_blocks[0])
+        return EncodedImages(embedding=embedding, features=self.mask_decoder.features(embedding, early))
+
+    def decode(self, images: EncodedImages, prompts: Prompts) -> Tensor:
+        """Noise [P, 3, n, n] in (-1, 1) of prompts of one kind, n = size.noise_size."""
+        sparse, dense = encode_prompts(self.prompt_encoder, prompts)
+        noise: Tensor = self.mask_decoder(
+            images.embedding[prompts.image],
+            images.features[prompts.image],
+            self.prompt_encoder.get_dense_pe(),
+            sparse,
+            dense,
+        )
+        return noise
+
+    def forward(self, image_BCHW: Tensor, groups: Sequence[Prompts]) -> Tensor:
+        """Noise [P, 3, n, n] of all prompts, in the order of their rows; as `encode` and `decode`."""
+        images = self.encode(image_BCHW)
+        return decode_groups(groups, lambda prompts: self.decode(images, prompts))
 
 
 def _carried(name: str) -> bool:

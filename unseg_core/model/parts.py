@@ -5,6 +5,7 @@ Axes in names: B batch, C channels, H W pixels or cells, N tokens.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -75,28 +76,17 @@ def build_upscaling(dim: int) -> nn.Sequential:
     )
 
 
-def encode_image(encoder: ImageEncoderViT, image_BCHW: Tensor, early_block: int) -> tuple[Tensor, Tensor]:
-    """Run the ViT on a normalised image.
-
-    Returns:
-        The embedding [B, prompt_dim, h, w], and the output of block `early_block` as [B, embed_dim, h, w].
-    """
-    tokens_BHWC = encoder.patch_embed(image_BCHW) + encoder.pos_embed
-    early = tokens_BHWC
-    for index, block in enumerate(encoder.blocks):
-        tokens_BHWC = block(tokens_BHWC)
-        if index == early_block:
-            early = tokens_BHWC
-    return encoder.neck(tokens_BHWC.permute(0, 3, 1, 2)), early.permute(0, 3, 1, 2)
-
-
 def encode_prompts(encoder: PromptEncoder, prompts: Prompts) -> tuple[Tensor, Tensor]:
     """Embed one group of prompts of the same kinds: sparse [B, N, C] and dense [B, C, h, w]."""
-    points = (
-        None if prompts.points is None else (prompts.points, torch.ones(prompts.points.shape[:2]).to(prompts.points))
-    )
+    points = None if prompts.points is None else (prompts.points, prompts.point_labels)
     sparse, dense = encoder(points=points, boxes=prompts.boxes, masks=prompts.masks)
     return sparse.expand(prompts.count, -1, -1), dense.expand(prompts.count, -1, -1, -1)
+
+
+def decode_groups(groups: Sequence[Prompts], decode: Callable[[Prompts], Tensor]) -> Tensor:
+    """Decode every group and put the results into the order of their rows: [P, ...]."""
+    rows = torch.cat([prompts.row for prompts in groups])
+    return torch.cat([decode(prompts) for prompts in groups])[torch.argsort(rows)]
 
 
 def attend(

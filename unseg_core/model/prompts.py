@@ -6,6 +6,7 @@ network's square input, x before y.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,19 +21,42 @@ KINDS = ("box", "points", "mask")
 
 @dataclass(frozen=True, kw_only=True)
 class Prompts:
-    """Prompts of the same kinds for `count` samples."""
+    """P prompts of the same kinds, each for one object or one region of one image of a batch."""
 
-    count: int
+    image: Tensor
+    """[P] int64, which image of the batch; several prompts of an image share its encoder pass."""
+    row: Tensor
+    """[P] int64, which row of the result."""
     points: Tensor | None = None
-    """[B, 10, 2] float, (x, y); all of them positive."""
+    """[P, n, 2] float, (x, y)."""
+    point_labels: Tensor | None = None
+    """[P, n] float: 1 on the object, 0 not on it. All 1 if not given."""
     boxes: Tensor | None = None
-    """[B, 4] float, (x0, y0, x1, y1), pixels inclusive."""
+    """[P, 4] float, (x0, y0, x1, y1), pixels inclusive."""
     masks: Tensor | None = None
-    """[B, 1, m, m] float, 0 or 255, m four times the side of the image embedding."""
+    """[P, 1, m, m] float, 0 or 255, m four times the side of the image embedding."""
 
     def __post_init__(self) -> None:
-        if self.points is None and self.boxes is None and self.masks is None:
+        given = [t for t in (self.points, self.boxes, self.masks) if t is not None]
+        if not given:
             raise ValueError("a prompt needs points, boxes or masks")
+        if any(len(t) != self.count for t in (self.row, *given)):
+            raise ValueError("the prompts of a group differ in number")
+        if self.points is not None and self.point_labels is None:
+            object.__setattr__(self, "point_labels", self.points.new_ones(self.points.shape[:2]))
+
+    @property
+    def count(self) -> int:
+        return len(self.image)
+
+    def to(self, device: torch.device) -> Prompts:
+        """The same prompts on `device`."""
+        moved = {
+            field.name: value.to(device)
+            for field in dataclasses.fields(self)
+            if (value := getattr(self, field.name)) is not None
+        }
+        return Prompts(**moved)
 
 
 def box_of(mask_HW: np.ndarray) -> tuple[int, int, int, int]:
@@ -74,7 +98,7 @@ def roughen_mask(mask_B1HW: Tensor, normal_B1HW: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplePrompts:
-    """All prompts that one sample could give; a draw of `kinds` decides which are used."""
+    """All prompts that one object could give; a draw of `kinds` decides which are used."""
 
     box: Tensor
     """[4]"""
@@ -95,21 +119,25 @@ def draw_one(rng: np.random.Generator) -> frozenset[str]:
     return frozenset([KINDS[int(rng.integers(len(KINDS)))]])
 
 
-def group(samples: Sequence[SamplePrompts], kinds: Sequence[frozenset[str]]) -> list[tuple[Tensor, Prompts]]:
-    """Group samples by the kinds drawn for them, so that each group runs as one batch.
+def group(
+    samples: Sequence[SamplePrompts], kinds: Sequence[frozenset[str]], images: Sequence[int] | None = None
+) -> list[Prompts]:
+    """Group objects by the kinds drawn for them, so that each group runs as one batch.
 
-    Returns:
-        For every group the sample indices (int64) and their prompts.
+    Args:
+        images: which image of the batch each object lies in; by default object i in image i.
     """
+    where = range(len(samples)) if images is None else images
     groups = []
     for wanted in sorted(set(kinds), key=sorted):
         members = [i for i, k in enumerate(kinds) if k == wanted]
         chosen = [samples[i] for i in members]
         prompts = Prompts(
-            count=len(members),
+            image=torch.tensor([where[i] for i in members]),
+            row=torch.tensor(members),
             points=torch.stack([s.points for s in chosen]) if "points" in wanted else None,
             boxes=torch.stack([s.box for s in chosen]) if "box" in wanted else None,
             masks=torch.stack([s.mask for s in chosen]) if "mask" in wanted else None,
         )
-        groups.append((torch.tensor(members), prompts))
+        groups.append(prompts)
     return groups

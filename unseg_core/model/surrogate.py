@@ -5,17 +5,20 @@ UnSeg (Sun et al., NeurIPS 2024), section 4.2: SAM's architecture with three mas
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 
+from unseg_core.model.encoder import run_encoder
 from unseg_core.model.parts import (
     attend,
     build_image_encoder,
     build_prompt_encoder,
     build_transformer,
     build_upscaling,
-    encode_image,
+    decode_groups,
     encode_prompts,
     normalise,
 )
@@ -55,20 +58,21 @@ class Surrogate(nn.Module):
         self.prompt_encoder = build_prompt_encoder(size, size.surrogate_input_size)
         self.mask_decoder = SurrogateDecoder(size=size)
 
-    def forward(self, image_BCHW: Tensor, groups: list[tuple[Tensor, Prompts]]) -> Tensor:
+    def forward(self, image_BCHW: Tensor, groups: Sequence[Prompts]) -> Tensor:
         """
         Args:
             image_BCHW: float in [0, 1] at the surrogate's input size, noise already added.
-            groups: sample indices and prompts, every sample exactly once (`prompts.group`).
+            groups: prompts of P objects.
 
         Returns:
-            Mask logits [B, 1, m, m], m = size.noise_size / 2.
+            Mask logits [P, 1, m, m] in the order of the prompts' rows, m = size.noise_size / 2.
         """
-        embedding, _ = encode_image(self.image_encoder, normalise(image_BCHW), -1)
+        embedding, _ = run_encoder(self.image_encoder, normalise(image_BCHW), -1)
         position = self.prompt_encoder.get_dense_pe()
-        logits, order = [], []
-        for index, prompts in groups:
+
+        def decode(prompts: Prompts) -> Tensor:
             sparse, dense = encode_prompts(self.prompt_encoder, prompts)
-            logits.append(self.mask_decoder(embedding[index], position, sparse, dense))
-            order.append(index)
-        return torch.cat(logits)[torch.argsort(torch.cat(order))]
+            logits: Tensor = self.mask_decoder(embedding[prompts.image], position, sparse, dense)
+            return logits
+
+        return decode_groups(groups, decode)

@@ -39,11 +39,11 @@ def check_health(
     """Measure on a few training samples, as one batch."""
     device = next(generator.parameters()).device
     batch = to_device(collate(samples), device)
-    noise = generator(batch.image, batch.generator_groups)
+    noise = generator(batch.image, batch.generator_prompts)
     epsilons = {"epsilon": params.epsilon, "epsilon_bg": params.epsilon_bg}
     noised = surrogate_input(batch.image_half, noise, batch.label_half, **epsilons)
     ious = [
-        _mean_iou(surrogate(image, batch.surrogate_groups), batch.label_half) for image in (noised, batch.image_half)
+        _mean_iou(surrogate(image, batch.surrogate_prompts), batch.label_half) for image in (noised, batch.image_half)
     ]
     return Health(
         noise_mean_abs=noise.abs().mean().item(),

@@ -87,7 +87,7 @@ def train(
 def _run_epoch(players: Players, dataset: TrainDataset, params: TrainParams, epoch: int) -> EpochRecord:
     phase = phase_of(epoch, params.surrogate_every)
     optimiser = players.optimiser(phase)
-    _freeze(players, phase, params)
+    freeze(players, phase, params)
     rate = params.learning_rate * (0.1 if epoch >= params.decay_epoch else 1.0)
     for group in optimiser.param_groups:
         group["lr"] = rate
@@ -112,8 +112,8 @@ def _run_epoch(players: Players, dataset: TrainDataset, params: TrainParams, epo
     return EpochRecord(epoch=epoch, phase=phase, loss=loss, loss_bce=bce, loss_dice=dice, learning_rate=rate)
 
 
-def _freeze(players: Players, phase: Phase, params: TrainParams) -> None:
-    """Only the phase's player collects gradients."""
+def freeze(players: Players, phase: Phase, params: TrainParams) -> None:
+    """Let only the phase's player collect gradients."""
     players.surrogate.requires_grad_(phase == "surrogate")
     if phase == "generator":
         players.generator.train_only_noise(not params.train_sam)

@@ -11,14 +11,13 @@ from torch import Tensor
 
 from unseg_core.model.budget import surrogate_input
 from unseg_core.model.generator import Generator
-from unseg_core.model.prompts import Prompts, SamplePrompts, group
+from unseg_core.model.prompts import Prompts, group
 from unseg_core.model.surrogate import Surrogate
 from unseg_core.params import TrainParams
 from unseg_core.train.dataset import TrainSample
 from unseg_core.train.losses import draw_points, point_losses
 
 Phase = Literal["surrogate", "generator"]
-Groups = list[tuple[Tensor, Prompts]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +27,8 @@ class Batch:
     image: Tensor
     image_half: Tensor
     label_half: Tensor
-    generator_groups: Groups
-    surrogate_groups: Groups
+    generator_prompts: list[Prompts]
+    surrogate_prompts: list[Prompts]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,16 +47,12 @@ def phase_of(epoch: int, surrogate_every: int) -> Phase:
 
 def collate(samples: Sequence[TrainSample]) -> Batch:
     """Stack samples; prompts are grouped by kind."""
-
-    def grouped(prompts: list[SamplePrompts], kinds: list[frozenset[str]]) -> Groups:
-        return group(prompts, kinds)
-
     return Batch(
         image=torch.stack([s.image for s in samples]),
         image_half=torch.stack([s.image_half for s in samples]),
         label_half=torch.stack([s.label_half for s in samples]),
-        generator_groups=grouped([s.generator_prompts for s in samples], [s.generator_kinds for s in samples]),
-        surrogate_groups=grouped([s.surrogate_prompts for s in samples], [s.surrogate_kinds for s in samples]),
+        generator_prompts=group([s.generator_prompts for s in samples], [s.generator_kinds for s in samples]),
+        surrogate_prompts=group([s.surrogate_prompts for s in samples], [s.surrogate_kinds for s in samples]),
     )
 
 
@@ -68,37 +63,34 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         image=batch.image.to(device),
         image_half=batch.image_half.to(device),
         label_half=batch.label_half.to(device),
-        generator_groups=_groups_to(batch.generator_groups, device),
-        surrogate_groups=_groups_to(batch.surrogate_groups, device),
+        generator_prompts=[prompts.to(device) for prompts in batch.generator_prompts],
+        surrogate_prompts=[prompts.to(device) for prompts in batch.surrogate_prompts],
     )
-
-
-def _groups_to(groups: Groups, device: torch.device) -> Groups:
-    def moved(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor.to(device)
-
-    return [
-        (index.to(device), replace(p, points=moved(p.points), boxes=moved(p.boxes), masks=moved(p.masks)))
-        for index, p in groups
-    ]
 
 
 def forward_step(
     generator: Generator, surrogate: Surrogate, batch: Batch, phase: Phase, params: TrainParams, random: torch.Generator
 ) -> StepResult:
-    """Loss of one phase.
-
-    In the surrogate phase the noise is detached and the target is the true label; in the generator phase the target is
-    all ones over the whole image (or the true label without label modification).
-    """
-    with torch.set_grad_enabled(phase == "generator"):
-        noise = generator(batch.image, batch.generator_groups)
-    noised = surrogate_input(
-        batch.image_half, noise, batch.label_half, epsilon=params.epsilon, epsilon_bg=params.epsilon_bg
-    )
-    logits = surrogate(noised, batch.surrogate_groups)
-    ones = phase == "generator" and params.label_modification
-    target = torch.ones_like(batch.label_half) if ones else batch.label_half
+    """Loss of one phase, at random points."""
+    logits, target = forward_logits(generator, surrogate, batch, phase, params)
     points = draw_points(logits, params.points, random)
     bce, dice = point_losses(logits, target, points)
     return StepResult(loss=bce + dice, bce=bce, dice=dice, logits=logits)
+
+
+def forward_logits(
+    generator: Generator, surrogate: Surrogate, batch: Batch, phase: Phase, params: TrainParams
+) -> tuple[Tensor, Tensor]:
+    """The surrogate's logits on the noised images [B, 1, m, m], and the target [B, 1, h, w] in [0, 1].
+
+    In the surrogate phase the noise has no gradient and the target is the true label; in the generator phase the
+    target is all ones over the whole image (or the true label without label modification).
+    """
+    with torch.set_grad_enabled(phase == "generator"):
+        noise = generator(batch.image, batch.generator_prompts)
+    noised = surrogate_input(
+        batch.image_half, noise, batch.label_half, epsilon=params.epsilon, epsilon_bg=params.epsilon_bg
+    )
+    logits = surrogate(noised, batch.surrogate_prompts)
+    ones = phase == "generator" and params.label_modification
+    return logits, torch.ones_like(batch.label_half) if ones else batch.label_half

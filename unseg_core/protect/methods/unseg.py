@@ -42,19 +42,19 @@ def image_noise(
     """
     height, width = region.shape
     with torch.inference_mode():
-        prompts = _prompts(generator, region if prompt != "whole" else np.ones_like(region), prompt, seed)
         device = next(generator.parameters()).device
+        prompts = _prompts(generator, region if prompt != "whole" else np.ones_like(region), prompt, seed).to(device)
         batch = network_input(image, generator.size.input_size)[None].to(device)
-        noise = generator(batch, [(torch.zeros(1, dtype=torch.long), prompts)])[0].float().cpu()
+        noise = generator(batch, [prompts])[0].float().cpu()
         return resize_bilinear(noise, max(height, width))[:, :height, :width].contiguous().numpy()
 
 
 def _prompts(generator: Generator, mask_HW: np.ndarray, prompt: str, seed: int) -> Prompts:
-    device = next(generator.parameters()).device
+    first = torch.zeros(1, dtype=torch.long)
     if prompt in ("mask", "whole"):
-        return Prompts(count=1, masks=mask_prompt(mask_HW, generator.size.noise_size)[None].to(device))
+        return Prompts(image=first, row=first, masks=mask_prompt(mask_HW, generator.size.noise_size)[None])
     square = square_mask(mask_HW, generator.size.input_size)
     if prompt == "box":
-        return Prompts(count=1, boxes=torch.tensor([box_of(square)], dtype=torch.float32, device=device))
+        return Prompts(image=first, row=first, boxes=torch.tensor([box_of(square)], dtype=torch.float32))
     points = random_points(square, np.random.Generator(np.random.PCG64(seed)))
-    return Prompts(count=1, points=torch.from_numpy(points)[None].to(device))
+    return Prompts(image=first, row=first, points=torch.from_numpy(points)[None])
