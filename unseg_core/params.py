@@ -36,6 +36,9 @@ class RuntimeParams:
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes CUDA where there is a device."""
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    """Of the generator and the surrogate. `bf16` moves noise by up to 4e-2; `auto` takes it where the device is built
+    for it."""
     threads: int = 2
     """CPU threads of one process. Fixed, because sums in another order give other last bits."""
 
@@ -77,6 +80,30 @@ class WeightsParams:
     """A name in unseg_core.model.sizes.SIZES."""
     seed: int = 0
     """Seed of the random initialisation."""
+    generator: Literal["random", "sam", "published"] = "random"
+    """`sam`: SAM's parts from the official checkpoint; `published`: everything from the authors' generator."""
+    surrogate: Literal["random", "mae", "resnet50", "resnet50-random"] = "random"
+    """`random` and `mae` (He et al., 2022) have a ViT, the other two a ResNet-50, from ImageNet or random."""
+    generator_url: str = ""
+    """Where the generator's checkpoint is: a URL or path instead of the official location; `#sha256:HEX` at its end is
+    checked. For `sam` it may be a folder (ending in `/`) that holds the backbone, prompt and mask decoder apart."""
+    surrogate_url: str = ""
+    """The same for the surrogate."""
+
+    def __post_init__(self) -> None:
+        if self.generator == "published" and not self.generator_url:
+            raise ParameterError(
+                "weights.generator_url is empty; the published generator can only be fetched with a browser: "
+                "follow the link in the authors' README and give the path of Generator_unseg_final.pth here"
+            )
+        for name, start, url in (
+            ("generator", self.generator, self.generator_url),
+            ("surrogate", self.surrogate, self.surrogate_url),
+        ):
+            if url and start.endswith("random"):
+                raise ParameterError(
+                    f"weights.{name}_url is given, but weights.{name} is {start!r}; change one of them"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

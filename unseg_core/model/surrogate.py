@@ -1,16 +1,19 @@
 """The surrogate: a promptable segmenter at half the generator's resolution, trained from a ViT's start.
 
 UnSeg (Sun et al., NeurIPS 2024), section 4.2: SAM's architecture with three mask tokens, no IoU token and no IoU head.
+Its image encoder is SAM's ViT or, for the study of other surrogates, a ResNet-50.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+from segment_anything.modeling import ImageEncoderViT
 from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 
+from unseg_core.errors import WeightsError
 from unseg_core.model.encoder import run_encoder
 from unseg_core.model.parts import (
     attend,
@@ -23,9 +26,15 @@ from unseg_core.model.parts import (
     normalise,
 )
 from unseg_core.model.prompts import Prompts
+from unseg_core.model.resnet import ResNetEncoder
 from unseg_core.model.sizes import Size
 
 MASK_TOKENS = 3
+DEFAULT_ENCODER = "vit"
+ENCODERS: dict[str, Callable[[Size, int], nn.Module]] = {
+    "vit": build_image_encoder,
+    "resnet50": lambda size, input_size: ResNetEncoder(size=size),
+}
 
 
 class SurrogateDecoder(nn.Module):
@@ -51,10 +60,20 @@ class SurrogateDecoder(nn.Module):
 class Surrogate(nn.Module):
     """Image and prompts to mask logits."""
 
-    def __init__(self, *, size: Size) -> None:
+    def __init__(self, *, size: Size, encoder: str = DEFAULT_ENCODER) -> None:
+        """
+        Args:
+            encoder: a name in ENCODERS.
+
+        Raises:
+            WeightsError: there is no such encoder.
+        """
         super().__init__()
+        if encoder not in ENCODERS:
+            raise WeightsError(f"a surrogate has no image encoder {encoder!r}; choose one of {', '.join(ENCODERS)}")
         self.size = size
-        self.image_encoder = build_image_encoder(size, size.surrogate_input_size)
+        self.encoder = encoder
+        self.image_encoder = ENCODERS[encoder](size, size.surrogate_input_size)
         self.prompt_encoder = build_prompt_encoder(size, size.surrogate_input_size)
         self.mask_decoder = SurrogateDecoder(size=size)
 
@@ -67,7 +86,7 @@ class Surrogate(nn.Module):
         Returns:
             Mask logits [P, 1, m, m] in the order of the prompts' rows, m = size.noise_size / 2.
         """
-        embedding, _ = run_encoder(self.image_encoder, normalise(image_BCHW), -1)
+        embedding = self._embed(normalise(image_BCHW))
         position = self.prompt_encoder.get_dense_pe()
 
         def decode(prompts: Prompts) -> Tensor:
@@ -76,3 +95,10 @@ class Surrogate(nn.Module):
             return logits
 
         return decode_groups(groups, decode)
+
+    def _embed(self, image_BCHW: Tensor) -> Tensor:
+        """Embedding [B, C, h, w] of a normalised image."""
+        if isinstance(self.image_encoder, ImageEncoderViT):
+            return run_encoder(self.image_encoder, image_BCHW, -1)[0]
+        embedding: Tensor = self.image_encoder(image_BCHW)
+        return embedding

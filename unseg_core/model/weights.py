@@ -16,26 +16,42 @@ from torch import Tensor, nn
 from unseg_core.errors import WeightsError
 from unseg_core.model.generator import Generator
 from unseg_core.model.sizes import Size, size_by_name
-from unseg_core.model.surrogate import Surrogate
+from unseg_core.model.surrogate import DEFAULT_ENCODER, Surrogate
 from unseg_core.storage import sha256_of, write_file
 
 FORMAT = "unseg-1"
+LISTED = 20
+"""Entries that do not fit and are listed one by one."""
 Network = TypeVar("Network", Generator, Surrogate)
 
 
-def initialise(build: Callable[..., Network], size: Size, seed: int) -> Network:
-    """A network with seeded random weights; the global random state is left alone."""
+def initialise(build: Callable[..., Network], size: Size, seed: int, **options: str) -> Network:
+    """A network with seeded random weights; the global random state is left alone.
+
+    Args:
+        options: further arguments of the network, such as the surrogate's `encoder`.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(size=size)
+        return build(size=size, **options)
 
 
-def save_weights(network: Generator | Surrogate, path: Path, *, kind: str, provenance: Mapping[str, object]) -> str:
+def save_weights(
+    network: Generator | Surrogate,
+    path: Path,
+    *,
+    kind: str,
+    provenance: Mapping[str, object],
+    epsilon: float | None = None,
+    epsilon_bg: float | None = None,
+) -> str:
     """Write a network's state atomically and return the file's sha256.
 
     Args:
         kind: "generator" or "surrogate".
         provenance: what the weights come from (seed, data, recipe); plain JSON values.
+        epsilon: budget on the object that the generator was trained at, 8-bit levels; None if it is untrained.
+        epsilon_bg: the same elsewhere.
     """
     metadata = {
         "format": FORMAT,
@@ -43,6 +59,10 @@ def save_weights(network: Generator | Surrogate, path: Path, *, kind: str, prove
         "size": network.size.name,
         "provenance": json.dumps(provenance, sort_keys=True),
     }
+    if isinstance(network, Surrogate) and network.encoder != DEFAULT_ENCODER:
+        metadata["encoder"] = network.encoder
+    levels = {"epsilon": epsilon, "epsilon_bg": epsilon_bg}
+    metadata |= {name: json.dumps(float(value)) for name, value in levels.items() if value is not None}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     data = canonical_bytes(state, metadata)
     write_file(str(path), data)
@@ -90,7 +110,8 @@ def _load(build: Callable[..., Network], path: Path, kind: str) -> Network:
     state, metadata = _read(path)
     if metadata.get("format") != FORMAT or metadata.get("kind") != kind:
         raise WeightsError(f"{path} is no {kind} of this project; give a file that `train` or `weights` has written")
-    network = build(size=size_by_name(metadata["size"]))
+    options = {"encoder": metadata["encoder"]} if "encoder" in metadata else {}
+    network = build(size=size_by_name(metadata.get("size", "")), **options)
     fill(network, state, origin=str(path))
     return network.eval()
 
@@ -106,7 +127,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], *, origin: str) -> None:
-    """Load `state` into `network`; every missing, extra or misshapen entry is listed in the WeightsError."""
+    """Load `state` into `network`; missing, extra and misshapen entries are listed in the WeightsError."""
     own = network.state_dict()
     problems = [f"missing {name}" for name in own if name not in state]
     problems += [f"extra {name}" for name in state if name not in own]
@@ -116,7 +137,9 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], *, origin: str) -> Non
         if name in state and state[name].shape != own[name].shape
     ]
     if problems:
-        raise WeightsError(f"{origin} does not fit the network ({len(problems)} entries): {'; '.join(problems)}")
+        rest = [f"and {len(problems) - LISTED} more"] if len(problems) > LISTED else []
+        listing = "; ".join(problems[:LISTED] + rest)
+        raise WeightsError(f"{origin} does not fit the network ({len(problems)} entries): {listing}")
     network.load_state_dict(dict(state))
 
 
