@@ -14,7 +14,7 @@ from tasks.train import GENERATOR
 from tasks.work import work_folder
 from unseg_core import storage
 from unseg_core.data.layouts import open_layout
-from unseg_core.device import prepare_device
+from unseg_core.device import choose_precision, prepare_device
 from unseg_core.model.weights import generator_sha256
 from unseg_core.protect.engine import protect_dataset
 from unseg_core.protect.manifest import Settings
@@ -28,10 +28,13 @@ def main(arguments: list[str]) -> int:
     dataset = chosen("datasets", name, params.datasets)
     device = prepare_device(params.runtime)
     generator = GENERATOR / "generator.safetensors" if method_name == "unseg" else None
-    options = MethodOptions(seed=params.protect.seed, prompt=dataset.prompt, generator=generator, device=str(device))
+    precision = choose_precision(params.runtime.precision, device)
+    options = MethodOptions(
+        seed=params.protect.seed, prompt=dataset.prompt, generator=generator, device=str(device), precision=precision
+    )
     layout = open_layout(dataset.layout, f"data/datasets/{name}", classes=dataset.classes)
     sha256 = generator_sha256(generator) if generator else None
-    settings = Settings.of(dataset, params.protect, method=method_name, generator_sha256=sha256)
+    settings = Settings.of(dataset, params.protect, method=method_name, generator_sha256=sha256, precision=precision)
     work = work_folder(f"protect-{name}-{method_name}", asdict(settings), [Path(layout.root)])
     method = build_method(method_name, options)
     summary = protect_dataset(layout, method, settings, str(work / "copy"), workers=params.runtime.threads, finish=True)
@@ -44,7 +47,9 @@ def main(arguments: list[str]) -> int:
 
 def _metrics(name: str, summary: dict[str, Any], verification: Verification) -> dict[str, Any]:
     settings = summary["settings"]
-    kept = {key: settings[key] for key in ("method", "generator_sha256", "prompt", "epsilon", "epsilon_bg")}
+    kept = {
+        key: settings[key] for key in ("method", "generator_sha256", "prompt", "precision", "epsilon", "epsilon_bg")
+    }
     verified = {
         "checked": verification.checked,
         "differences": len(verification.differences),

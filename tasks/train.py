@@ -12,7 +12,7 @@ from tasks.weights import WEIGHTS
 from tasks.work import work_folder
 from unseg_core import storage
 from unseg_core.data.layouts import open_layout
-from unseg_core.device import prepare_device
+from unseg_core.device import choose_precision, prepare_device
 from unseg_core.model.weights import count_parameters, load_generator, load_surrogate, save_weights
 from unseg_core.params import Params
 from unseg_core.train.dataset import TrainDataset, usable_samples
@@ -28,6 +28,7 @@ def main(arguments: list[str]) -> None:
     inputs = [WEIGHTS, *(Path("data/training", name) for name in params.train.sources)]
     work = work_folder("train", asdict(params.train), inputs)
     device = prepare_device(params.runtime)
+    precision = choose_precision(params.runtime.precision, device)
     generator, surrogate = (
         load_generator(WEIGHTS / "generator.safetensors"),
         load_surrogate(WEIGHTS / "surrogate.safetensors"),
@@ -36,7 +37,7 @@ def main(arguments: list[str]) -> None:
     samples = usable_samples(layouts)
     players = make_players(generator.train(), surrogate.train(), params.train, device)
     trained = count_parameters(generator, trained_only=True)
-    records = train(players, samples, params.train, work, on_epoch=_report)
+    records = train(players, samples, params.train, work, precision=precision, on_epoch=_report)
     dataset = TrainDataset(samples, generator.size, params.train)
     _write(players, params, records, dataset, trained)
     storage.remove_folder(work)

@@ -63,7 +63,7 @@ def test_iou_by_hand() -> None:
 def test_copy_is_split_like_its_original(tmp_path: Path, rng: np.random.Generator) -> None:
     source, copy = write_pairs(tmp_path / "source", 20, rng), tmp_path / "copy"
     (source / "images" / "photo 03.png").write_bytes(b"x")
-    settings = Settings.of(DatasetParams(), ProtectParams(), method="uniform", generator_sha256=None)
+    settings = Settings.of(DatasetParams(), ProtectParams(), method="uniform", generator_sha256=None, precision="fp32")
     protect_dataset(open_layout("folder", str(source)), UniformNoise(), settings, str(copy))
     clean = sorted(p.stem for p in (source / "images").iterdir())
     train = load_split(open_layout("folder", str(copy)), test=False, test_share=0.25, size=32)

@@ -19,6 +19,7 @@ from unseg_core.model.weights import (
     initialise,
     load_generator,
     load_surrogate,
+    read_metadata,
     save_weights,
 )
 
@@ -83,6 +84,16 @@ def test_weights_come_back_exactly_and_bytes_are_stable(tmp_path: Path) -> None:
     assert first == second
     loaded = load_generator(tmp_path / "a.safetensors").state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in network.state_dict().items())
+
+
+def test_the_trained_budget_is_in_the_metadata(tmp_path: Path) -> None:
+    network, path = initialise(Generator, TINY, 0), tmp_path / "g.safetensors"
+    save_weights(network, path, kind="generator", provenance={})
+    assert set(read_metadata(path)) == {"format", "kind", "size", "provenance"}
+    save_weights(network, path, kind="generator", provenance={}, epsilon=8, epsilon_bg=0.25)
+    metadata = read_metadata(path)
+    assert (metadata["epsilon"], metadata["epsilon_bg"]) == ("8.0", "0.25")
+    assert load_generator(path).size is TINY
 
 
 def test_weights_that_do_not_fit_are_listed(tmp_path: Path) -> None:

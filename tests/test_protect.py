@@ -30,7 +30,7 @@ from unseg_core.protect.verify import verify_copy
 def settings(**changes: Any) -> Settings:
     dataset = DatasetParams(**{k: v for k, v in changes.items() if k in DatasetParams.__dataclass_fields__})
     how = ProtectParams(**{k: v for k, v in changes.items() if k in ProtectParams.__dataclass_fields__})
-    return Settings.of(dataset, how, method="uniform", generator_sha256=None)
+    return Settings.of(dataset, how, method="uniform", generator_sha256=None, precision="fp32")
 
 
 def protect(source: Path, target: Path, *, workers: int = 2, overwrite: bool = False, **changes: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from unseg_core.errors import ParameterError, UnsegError
 
 if TYPE_CHECKING:
     from unseg_core.data.layouts import Layout
+    from unseg_core.device import Precision
     from unseg_core.protect.manifest import Settings
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -56,6 +57,9 @@ def protect(
     no_target: Annotated[str, typer.Option(help="Images without an object: copy, skip or whole.")] = "copy",
     workers: Annotated[int, typer.Option(help="Images in work at the same time.")] = 2,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="fp32, bf16, or auto: bf16 where the device is built for it.")
+    ] = "fp32",
     seed: Annotated[int, typer.Option(help="Of random noise and points.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and write nothing.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is in the target.")] = False,
@@ -70,7 +74,9 @@ def protect(
 
         opened = open_layout(layout, source, classes=_names(classes), masks=masks)
         file = _generator_file(method, generator)
+        where, number = _device(device, precision)
         chosen = {"targets": targets, "prompt": prompt, "method": method, "image_format": image_format}
+        chosen["precision"] = number
         settings = _settings(
             opened, layout, file, {**chosen, "no_target": no_target, "seed": seed}, epsilon, epsilon_bg
         )
@@ -80,7 +86,7 @@ def protect(
             plan = _plan(opened, settings)
             _show(as_json, plan, f"would write {plan['images']} images ({plan['bytes']:,} bytes) to {target}")
             return OK
-        options = MethodOptions(seed=seed, prompt=prompt, generator=file, device=_device(device))
+        options = MethodOptions(seed=seed, prompt=prompt, generator=file, device=where, precision=number)
         built = build_method(method, options)
         summary = protect_dataset(opened, built, settings, target, workers=workers, overwrite=overwrite)
         _show(as_json, summary, _protect_text(summary["totals"], target))
@@ -144,11 +150,13 @@ def _generator_file(method: str, generator: str | None) -> Path | None:
     return Path(generator)
 
 
-def _device(name: str) -> str:
-    from unseg_core.device import prepare_device
+def _device(name: str, precision: str) -> tuple[str, Precision]:
+    from unseg_core.device import choose_precision, prepare_device
     from unseg_core.params import RuntimeParams, build
 
-    return str(prepare_device(build(RuntimeParams, {"device": name}, "")))
+    runtime = build(RuntimeParams, {"device": name, "precision": precision}, "")
+    device = prepare_device(runtime)
+    return str(device), choose_precision(runtime.precision, device)
 
 
 def _settings(
@@ -174,7 +182,7 @@ def _settings(
     )
     how = build(ProtectParams, {key: chosen[key] for key in ("image_format", "no_target", "seed")}, "")
     sha256 = generator_sha256(generator) if generator else None
-    return Settings.of(dataset, how, method=chosen["method"], generator_sha256=sha256)
+    return Settings.of(dataset, how, method=chosen["method"], generator_sha256=sha256, precision=chosen["precision"])
 
 
 def _plan(opened: Layout, settings: Settings) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def chunked_attention(
     rows, columns = by_row.shape[-1], by_column.shape[-1]
     some_batch, some_heads, some_queries = _chunk(heads, count, columns)
     out = torch.empty_like(query_BHND.transpose(1, 2), memory_format=torch.contiguous_format).transpose(1, 2)
-    scratch = query_BHND.new_empty(some_batch * some_heads * some_queries * count)
+    scratch = query_BHND.new_empty(min(batch, some_batch) * some_heads * some_queries * count)
     for b in range(0, batch, some_batch):
         for h in range(0, heads, some_heads):
             group = (slice(b, b + some_batch), slice(h, h + some_heads))

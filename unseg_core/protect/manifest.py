@@ -35,9 +35,13 @@ class Settings:
     image_format: str
     no_target: str
     seed: int
+    precision: str
+    """fp32 or bf16, of the generator."""
 
     @classmethod
-    def of(cls, dataset: DatasetParams, how: ProtectParams, *, method: str, generator_sha256: str | None) -> Settings:
+    def of(
+        cls, dataset: DatasetParams, how: ProtectParams, *, method: str, generator_sha256: str | None, precision: str
+    ) -> Settings:
         """From the parameters of a data set and of protection."""
         return cls(
             layout=dataset.layout,
@@ -51,6 +55,7 @@ class Settings:
             image_format=how.image_format,
             no_target=how.no_target,
             seed=how.seed,
+            precision=precision,
         )
 
 

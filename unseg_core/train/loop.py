@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from unseg_core.data.layouts import Layout
 from unseg_core.data.sample import Sample
+from unseg_core.device import Precision
 from unseg_core.errors import TrainingError
 from unseg_core.model.generator import Generator
 from unseg_core.model.surrogate import Surrogate
@@ -50,11 +51,12 @@ class Players:
 def make_players(generator: Generator, surrogate: Surrogate, params: TrainParams, device: torch.device) -> Players:
     generator.train_only_noise(not params.train_sam)
     generator, surrogate = generator.to(device), surrogate.to(device)
+    learned = [p for p in generator.parameters() if p.requires_grad]
     return Players(
         generator=generator,
         surrogate=surrogate,
-        generator_optimiser=Adam([p for p in generator.parameters() if p.requires_grad], lr=params.learning_rate),
-        surrogate_optimiser=Adam(surrogate.parameters(), lr=params.learning_rate),
+        generator_optimiser=Adam(learned, lr=params.learning_rate, fused=True),
+        surrogate_optimiser=Adam(surrogate.parameters(), lr=params.learning_rate, fused=True),
     )
 
 
@@ -64,6 +66,7 @@ def train(
     params: TrainParams,
     work: Path,
     *,
+    precision: Precision = "fp32",
     on_epoch: Callable[[EpochRecord], None] = lambda record: None,
 ) -> list[EpochRecord]:
     """Train to the last epoch, continuing from a checkpoint in `work`.
@@ -77,14 +80,16 @@ def train(
     dataset = TrainDataset(samples, players.generator.size, params)
     records = load_checkpoint(work, players, params, EpochRecord)
     for epoch in range(len(records), params.epochs):
-        record = _run_epoch(players, dataset, params, epoch)
+        record = _run_epoch(players, dataset, params, epoch, precision)
         records.append(record)
         save_checkpoint(work, players, params, [asdict(r) for r in records])
         on_epoch(record)
     return records
 
 
-def _run_epoch(players: Players, dataset: TrainDataset, params: TrainParams, epoch: int) -> EpochRecord:
+def _run_epoch(
+    players: Players, dataset: TrainDataset, params: TrainParams, epoch: int, precision: Precision
+) -> EpochRecord:
     phase = phase_of(epoch, params.surrogate_every)
     optimiser = players.optimiser(phase)
     freeze(players, phase, params)
@@ -98,7 +103,10 @@ def _run_epoch(players: Players, dataset: TrainDataset, params: TrainParams, epo
     totals, count = torch.zeros(3), 0
     with progress(f"epoch {epoch + 1}/{params.epochs} ({phase})", len(dataset)) as advance:
         for batch in loader:
-            result = forward_step(players.generator, players.surrogate, to_device(batch, device), phase, params, random)
+            there = to_device(batch, device)
+            result = forward_step(
+                players.generator, players.surrogate, there, phase, params, random, precision=precision
+            )
             if not torch.isfinite(result.loss):
                 raise TrainingError(f"the loss is {result.loss.item()} in epoch {epoch}; lower train.learning_rate")
             optimiser.zero_grad(set_to_none=True)

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from unseg_core.device import Precision, autocast
 from unseg_core.model.budget import surrogate_input
 from unseg_core.model.generator import Generator
 from unseg_core.model.prompts import Prompts, group
@@ -69,10 +70,18 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def forward_step(
-    generator: Generator, surrogate: Surrogate, batch: Batch, phase: Phase, params: TrainParams, random: torch.Generator
+    generator: Generator,
+    surrogate: Surrogate,
+    batch: Batch,
+    phase: Phase,
+    params: TrainParams,
+    random: torch.Generator,
+    precision: Precision = "fp32",
 ) -> StepResult:
     """Loss of one phase, at random points."""
-    logits, target = forward_logits(generator, surrogate, batch, phase, params)
+    with autocast(batch.image.device, precision):
+        logits, target = forward_logits(generator, surrogate, batch, phase, params)
+    logits = logits.float()
     points = draw_points(logits, params.points, random)
     bce, dice = point_losses(logits, target, points)
     return StepResult(loss=bce + dice, bce=bce, dice=dice, logits=logits)
@@ -87,7 +96,7 @@ def forward_logits(
     target is all ones over the whole image (or the true label without label modification).
     """
     with torch.set_grad_enabled(phase == "generator"):
-        noise = generator(batch.image, batch.generator_prompts)
+        noise = generator(batch.image, batch.generator_prompts).float()
     noised = surrogate_input(
         batch.image_half, noise, batch.label_half, epsilon=params.epsilon, epsilon_bg=params.epsilon_bg
     )

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from unseg_core.device import Precision
 from unseg_core.errors import ParameterError
 from unseg_core.model.weights import load_generator
 from unseg_core.protect.methods.uniform import UniformNoise
@@ -35,13 +36,14 @@ class MethodOptions:
     prompt: str = "mask"
     generator: Path | None = None
     device: str = "cpu"
+    precision: Precision = "fp32"
 
 
 def _unseg(options: MethodOptions) -> Method:
     if options.generator is None:
         raise ParameterError("method 'unseg' needs a generator; name its file (--generator PATH)")
     generator = load_generator(options.generator).to(torch.device(options.device))
-    return UnsegNoise(generator=generator, prompt=options.prompt, seed=options.seed)
+    return UnsegNoise(generator=generator, prompt=options.prompt, seed=options.seed, precision=options.precision)
 
 
 def _uniform(options: MethodOptions) -> Method:

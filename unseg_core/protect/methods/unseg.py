@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from unseg_core.device import Precision, autocast
 from unseg_core.images import network_input, resize_bilinear
 from unseg_core.model.generator import Generator
 from unseg_core.model.prompts import Prompts, box_of, random_points
@@ -20,14 +21,23 @@ class UnsegNoise:
     generator: Generator
     prompt: str = "mask"
     seed: int = 0
+    precision: Precision = "fp32"
     name: str = "unseg"
 
     def noise(self, image_HWC: np.ndarray, mask_HW: np.ndarray, image_id: str) -> np.ndarray:
-        return image_noise(self.generator, image_HWC, mask_HW, prompt=self.prompt, seed=self.seed)
+        return image_noise(
+            self.generator, image_HWC, mask_HW, prompt=self.prompt, seed=self.seed, precision=self.precision
+        )
 
 
 def image_noise(
-    generator: Generator, image: np.ndarray, region: np.ndarray, *, prompt: str = "mask", seed: int = 0
+    generator: Generator,
+    image: np.ndarray,
+    region: np.ndarray,
+    *,
+    prompt: str = "mask",
+    seed: int = 0,
+    precision: Precision = "fp32",
 ) -> np.ndarray:
     """Noise of one image.
 
@@ -45,7 +55,9 @@ def image_noise(
         device = next(generator.parameters()).device
         prompts = _prompts(generator, region if prompt != "whole" else np.ones_like(region), prompt, seed).to(device)
         batch = network_input(image, generator.size.input_size)[None].to(device)
-        noise = generator(batch, [prompts])[0].float().cpu()
+        with autocast(device, precision):
+            noise = generator(batch, [prompts])
+        noise = noise[0].float().cpu()
         return resize_bilinear(noise, max(height, width))[:, :height, :width].contiguous().numpy()
 
 
