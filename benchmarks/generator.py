@@ -19,7 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.plain import use_plain_encoder
+from benchmarks.plain import use_plain_modules
 from benchmarks.rounds import Measured, Work, machine, matmul_peak, peak_flops, run_rounds
 from unseg_core.device import autocast, keep_freed_memory
 from unseg_core.model.generator import Generator
@@ -34,7 +34,7 @@ def build(variant: str, *, size: str, device: str, threads: int, batch: int) -> 
     """One forward pass of `batch` images."""
     torch.set_num_threads(threads)
     if variant == "plain":
-        use_plain_encoder()
+        use_plain_modules()
     else:
         keep_freed_memory()
     network = initialise(Generator, SIZES[size], 0).eval().to(device)

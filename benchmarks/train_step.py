@@ -3,8 +3,8 @@
     python benchmarks/train_step.py                       # ViT-B, one sample, two CPU threads
     python benchmarks/train_step.py --device cuda --batch 4
 
-The plain loop is segment_anything's encoder and Adam as torch makes it by default; like ours it freezes what
-the phase does not train. Weights are random: the time does not depend on them.
+The plain loop is segment_anything's modules, Adam as torch makes it by default, and gradients emptied before they are
+made again; like ours it freezes what the phase does not train. Weights are random: the time does not depend on them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.optim import Adam
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.plain import use_plain_encoder
+from benchmarks.plain import use_plain_modules
 from benchmarks.rounds import Measured, Work, machine, run_rounds
 from unseg_core.device import keep_freed_memory
 from unseg_core.model.generator import Generator
@@ -39,7 +39,7 @@ def build(variant: str, phase: Phase, *, size: str, device: str, threads: int, b
     """One step: both networks forward, backward, optimiser."""
     torch.set_num_threads(threads)
     if variant == "plain":
-        use_plain_encoder()
+        use_plain_modules()
     else:
         keep_freed_memory()
     params = TrainParams()
@@ -53,9 +53,12 @@ def build(variant: str, phase: Phase, *, size: str, device: str, threads: int, b
 
     def work() -> np.ndarray:
         result = forward_step(players.generator, players.surrogate, samples, phase, params, random, precision=precision)
-        optimiser.zero_grad(set_to_none=True)
+        if variant == "plain":
+            optimiser.zero_grad(set_to_none=True)
         result.loss.backward()
         optimiser.step()
+        if variant != "plain":
+            optimiser.zero_grad(set_to_none=True)
         return np.array(result.loss.item())
 
     return work

@@ -13,7 +13,7 @@ from tasks.parameters import PARAMS_FILE, load_params
 from tasks.results import write_json
 from unseg_core import storage
 from unseg_core.data.layouts import open_layout
-from unseg_core.data.sample import Sample, annotation_for, union_mask, wanted_categories
+from unseg_core.data.sample import Sample, annotation_for, select_target
 from unseg_core.images import decode_image
 from unseg_core.params import Params
 from unseg_core.protect.manifest import versions
@@ -57,8 +57,7 @@ def _regions(params: Params) -> Callable[[str, str], np.ndarray | None]:
     def region(dataset: str, image: str) -> np.ndarray | None:
         one = params.datasets[dataset]
         pixels = decode_image(Path("data/datasets", dataset, image).read_bytes(), image).pixels
-        wanted = wanted_categories(one.targets, one.classes)
-        mask = union_mask(annotation_for(samples(dataset)[image], pixels), wanted)
+        mask = select_target(annotation_for(samples(dataset)[image], pixels), one.targets, one.classes).mask
         return protected_region(mask) if mask.any() else None
 
     return region

@@ -20,6 +20,7 @@ from unseg_core.data.sample import (
     label_map,
     mask_of,
     segment_of,
+    select_target,
     union_mask,
     wanted_categories,
 )
@@ -91,7 +92,7 @@ def test_label_map_becomes_segments_with_ignore_as_crowd(tmp_path: Path) -> None
     assert [(s.category, s.is_crowd) for s in annotation.segments] == [(1, False), (2, False), (255, True)]
     assert np.array_equal(label_map(annotation), values)
     assert np.array_equal(union_mask(annotation), (values == 1) | (values == 2))
-    assert np.array_equal(union_mask(annotation, {2}), values == 2)
+    assert np.array_equal(select_target(annotation, "b", ("a", "b")).mask, values == 2)
     with pytest.raises(DataError, match=r"values \[3\]"):
         one_mask(tmp_path, values * 0 + 3, ("cat", "dog"))
 

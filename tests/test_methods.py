@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unseg_core.data.sample import target_of
 from unseg_core.errors import ParameterError, WeightsError
 from unseg_core.model.generator import Generator
 from unseg_core.model.sizes import TINY
@@ -34,18 +35,19 @@ def test_noise_has_the_image_s_shape_and_range(
     image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
     mask = np.zeros(shape, dtype=bool)
     mask[: (shape[0] + 1) // 2] = True
-    noise = method.noise(image, mask, "one")
+    noise = method.noise(image, target_of(mask), "one")
     assert noise.shape == (3, *shape)
     assert noise.dtype == np.float32
     assert np.abs(noise).max() <= 1.0
-    assert np.array_equal(noise, method.noise(image, mask, "one"))
+    assert np.array_equal(noise, method.noise(image, target_of(mask), "one"))
     assert not np.all(noise == noise[:, :1, :1]) or shape == (1, 1)
 
 
 def test_uniform_noise_differs_by_image_and_seed() -> None:
     mask, image = np.ones((8, 8), dtype=bool), np.zeros((8, 8, 3), dtype=np.uint8)
     drawn = [
-        build_method("uniform", MethodOptions(seed=s)).noise(image, mask, i) for s, i in ((0, "a"), (0, "b"), (1, "a"))
+        build_method("uniform", MethodOptions(seed=s)).noise(image, target_of(mask), i)
+        for s, i in ((0, "a"), (0, "b"), (1, "a"))
     ]
     assert not np.array_equal(drawn[0], drawn[1])
     assert not np.array_equal(drawn[0], drawn[2])

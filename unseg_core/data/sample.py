@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -61,13 +62,54 @@ def mask_of(segment: Segment) -> np.ndarray:
     return mask
 
 
-def union_mask(annotation: Annotation, wanted: Collection[int] | None = None) -> np.ndarray:
-    """Union of all non-crowd segments of the wanted categories (None: all), bool HxW."""
-    chosen = [s.rle for s in annotation.segments if not s.is_crowd and (wanted is None or s.category in wanted)]
-    if not chosen:
-        return np.zeros((annotation.height, annotation.width), dtype=bool)
-    union: np.ndarray = coco_mask.decode(coco_mask.merge(chosen)).astype(bool)
-    return union
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What is to be protected in one image: the wanted segments, without crowds."""
+
+    height: int
+    width: int
+    segments: tuple[Segment, ...]
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        """Their union, bool HxW."""
+        if not self.segments:
+            return np.zeros((self.height, self.width), dtype=bool)
+        union: np.ndarray = coco_mask.decode(coco_mask.merge([s.rle for s in self.segments])).astype(bool)
+        return union
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Their categories, uint16 HxW, 0 elsewhere; later segments lie on top."""
+        labels = np.zeros((self.height, self.width), dtype=np.uint16)
+        for segment in self.segments:
+            labels[mask_of(segment)] = segment.category
+        return labels
+
+
+def select_target(annotation: Annotation, targets: str, classes: Sequence[str]) -> Target:
+    """The segments that `targets` names: `all`, `things`, or class names separated by commas.
+
+    Raises:
+        ParameterError: a name is not one of `classes`.
+    """
+    wanted = wanted_categories(targets, classes)
+    chosen = tuple(
+        s
+        for s in annotation.segments
+        if not s.is_crowd and (s.is_thing or targets != "things") and (wanted is None or s.category in wanted)
+    )
+    return Target(height=annotation.height, width=annotation.width, segments=chosen)
+
+
+def target_of(mask_HW: np.ndarray) -> Target:
+    """A bool mask as the only thing to protect."""
+    return Target(height=mask_HW.shape[0], width=mask_HW.shape[1], segments=(segment_of(mask_HW, 1),))
+
+
+def union_mask(annotation: Annotation) -> np.ndarray:
+    """Union of all non-crowd segments, bool HxW."""
+    return select_target(annotation, "all", ()).mask
 
 
 def label_map(annotation: Annotation) -> np.ndarray:

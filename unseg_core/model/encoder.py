@@ -17,6 +17,7 @@ from segment_anything.modeling import ImageEncoderViT
 from segment_anything.modeling.image_encoder import Attention, Block, window_partition, window_unpartition
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from unseg_core.model.attention import chunked_attention, folded_attention, position_terms
 
@@ -43,9 +44,23 @@ def run_encoder(encoder: ImageEncoderViT, image_BCHW: Tensor, early_block: int) 
 
 
 def _run(block: Block, cells_BYXC: Tensor) -> Tensor:
-    attended = _attend(block.attn, block.norm1(cells_BYXC), block.window_size)
-    cells_BYXC = cells_BYXC + block.attn.proj(attended)
-    out: Tensor = cells_BYXC + block.mlp(block.norm2(cells_BYXC))
+    attention, mlp = block.attn, block.mlp
+    projected = _forget(lambda cells: F.linear(block.norm1(cells), attention.qkv.weight), cells_BYXC)
+    attended = _forget(lambda cells: _attend(attention, cells, block.window_size), projected)
+    cells_BYXC = cells_BYXC + attention.proj(attended)
+    hidden = _forget(lambda cells: mlp.lin1(block.norm2(cells)), cells_BYXC)
+    return cells_BYXC + _forget(lambda values: mlp.lin2(mlp.act(values)), hidden)
+
+
+def _forget(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+    """Apply `function`, but keep only its input for the backward pass.
+
+    That pass computes the rest again, up to the last tensor that a gradient needs: normalisation, GELU and attention,
+    but not the products with weights, which are nearly all of the time.
+    """
+    if not torch.is_grad_enabled():
+        return function(values)
+    out: Tensor = checkpoint(function, values, use_reentrant=False, preserve_rng_state=False)
     return out
 
 
@@ -58,14 +73,12 @@ def _run_in_place(block: Block, cells_BYXC: Tensor) -> Tensor:
     return cells_BYXC
 
 
-def _attend(attention: Attention, cells_BYXC: Tensor, window: int) -> Tensor:
-    """Attention in windows (or everywhere for window 0), before the output projection."""
-    size = (cells_BYXC.shape[1], cells_BYXC.shape[2])
-    projected = F.linear(cells_BYXC, attention.qkv.weight)
-    padded = size
+def _attend(attention: Attention, projected_BYXC: Tensor, window: int) -> Tensor:
+    """Attention in windows (or everywhere for window 0) from projected cells without bias, before the output's."""
+    size = padded = (projected_BYXC.shape[1], projected_BYXC.shape[2])
     if window:
-        projected, padded = window_partition(projected, window)
-    attended = _attend_windows(attention, projected + attention.qkv.bias, folded_attention)
+        projected_BYXC, padded = window_partition(projected_BYXC, window)
+    attended = _attend_windows(attention, projected_BYXC + attention.qkv.bias, folded_attention)
     return window_unpartition(attended, window, padded, size) if window else attended
 
 

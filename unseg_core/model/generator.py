@@ -10,12 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 
 from unseg_core.model.encoder import run_encoder
 from unseg_core.model.parts import (
+    LayerNorm2d,
     attend,
     build_image_encoder,
     build_prompt_encoder,

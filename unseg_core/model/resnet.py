@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import torch
-from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 from torchvision.models import resnet50
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
+from unseg_core.model.parts import LayerNorm2d
 from unseg_core.model.sizes import Size
 
 OUT_CHANNELS = 2048

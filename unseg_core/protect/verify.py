@@ -9,7 +9,7 @@ import numpy as np
 
 from unseg_core import storage
 from unseg_core.data.layouts import open_layout
-from unseg_core.data.sample import Sample, annotation_for, union_mask, wanted_categories
+from unseg_core.data.sample import Sample, annotation_for, select_target
 from unseg_core.errors import DataError
 from unseg_core.images import decode_image
 from unseg_core.model.budget import linf
@@ -119,8 +119,7 @@ def _check_pixels(target: str, source: str, sample: Sample, line: Line, settings
 
 
 def _region(sample: Sample, settings: Settings, original: np.ndarray) -> np.ndarray:
-    wanted = wanted_categories(settings.targets, settings.classes)
-    mask = union_mask(annotation_for(sample, original), wanted)
+    mask = select_target(annotation_for(sample, original), settings.targets, settings.classes).mask
     if settings.prompt == "whole" or (not mask.any() and settings.no_target == "whole"):
         return np.ones_like(mask)
     return protected_region(mask) if mask.any() else mask

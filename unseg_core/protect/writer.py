@@ -10,7 +10,7 @@ import numpy as np
 
 from unseg_core import storage
 from unseg_core.data.layouts import Layout
-from unseg_core.data.sample import Sample, annotation_for, union_mask, wanted_categories
+from unseg_core.data.sample import Sample, Target, annotation_for, select_target, target_of
 from unseg_core.errors import DataError
 from unseg_core.images import Picture, decode_image, encode_image
 from unseg_core.model.budget import add_noise, linf, psnr
@@ -36,12 +36,13 @@ def protect_sample(job: Job, sample: Sample) -> Line:
         data = storage.read_file(storage.join(job.layout.root, sample.image))
         line = replace(line, source_sha256=hashlib.sha256(data).hexdigest())
         picture = decode_image(data, sample.image)
-        mask = _target_mask(job, sample, picture)
+        annotation = annotation_for(sample, picture.pixels)
     except DataError as error:
         return replace(line, status="failed", reason=str(error))
-    if not mask.any():
+    target = select_target(annotation, job.settings.targets, job.layout.classes)
+    if not target.mask.any():
         return _without_target(job, sample, picture, data, line)
-    return _write_protected(job, sample, picture, mask, line)
+    return _write_protected(job, sample, picture, target, line)
 
 
 def _blank(settings: Settings, sample: Sample) -> Line:
@@ -57,14 +58,9 @@ def _blank(settings: Settings, sample: Sample) -> Line:
     )
 
 
-def _target_mask(job: Job, sample: Sample, picture: Picture) -> np.ndarray:
-    wanted = wanted_categories(job.settings.targets, job.layout.classes)
-    return union_mask(annotation_for(sample, picture.pixels), wanted)
-
-
 def _without_target(job: Job, sample: Sample, picture: Picture, data: bytes, line: Line) -> Line:
     if job.settings.no_target == "whole":
-        return _write_protected(job, sample, picture, np.ones(picture.pixels.shape[:2], dtype=bool), line)
+        return _write_protected(job, sample, picture, target_of(np.ones(picture.pixels.shape[:2], dtype=bool)), line)
     line = replace(line, status="no_target", reason="no pixel of a target object")
     if job.settings.no_target == "skip":
         return line
@@ -74,8 +70,8 @@ def _without_target(job: Job, sample: Sample, picture: Picture, data: bytes, lin
     )
 
 
-def _write_protected(job: Job, sample: Sample, picture: Picture, mask: np.ndarray, line: Line) -> Line:
-    protected, region = protect_pixels(job, sample.id, picture, mask)
+def _write_protected(job: Job, sample: Sample, picture: Picture, target: Target, line: Line) -> Line:
+    protected, region = protect_pixels(job, sample.id, picture, target)
     image_format = picture.format if job.settings.image_format == "auto" else job.settings.image_format
     output = output_name(sample.image, image_format)
     data = encode_image(protected, picture, "png" if image_format == "png" else "jpeg")
@@ -92,10 +88,10 @@ def _write_protected(job: Job, sample: Sample, picture: Picture, mask: np.ndarra
     )
 
 
-def protect_pixels(job: Job, image_id: str, picture: Picture, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def protect_pixels(job: Job, image_id: str, picture: Picture, target: Target) -> tuple[np.ndarray, np.ndarray]:
     """The protected pixels, uint8 HxWx3, and the region in which epsilon applies, bool HxW."""
-    region = np.ones_like(mask) if job.settings.prompt == "whole" else protected_region(mask)
-    noise = job.method.noise(picture.pixels, mask, image_id)
+    region = np.ones_like(target.mask) if job.settings.prompt == "whole" else protected_region(target.mask)
+    noise = job.method.noise(picture.pixels, target, image_id)
     if picture.grey:
         noise = np.broadcast_to(noise.mean(axis=0, keepdims=True), noise.shape)
     settings = job.settings

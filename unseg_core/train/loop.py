@@ -109,9 +109,9 @@ def _run_epoch(
             )
             if not torch.isfinite(result.loss):
                 raise TrainingError(f"the loss is {result.loss.item()} in epoch {epoch}; lower train.learning_rate")
-            optimiser.zero_grad(set_to_none=True)
             result.loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
             size = batch.image.shape[0]
             totals += torch.stack([result.loss, result.bce, result.dice]).detach().cpu() * size
             count += size

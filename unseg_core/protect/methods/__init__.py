@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from unseg_core.data.sample import Target
 from unseg_core.device import Precision
 from unseg_core.errors import ParameterError
 from unseg_core.model.weights import load_generator
@@ -23,8 +24,8 @@ class Method(Protocol):
     @property
     def name(self) -> str: ...
 
-    def noise(self, image_HWC: np.ndarray, mask_HW: np.ndarray, image_id: str) -> np.ndarray:
-        """float32 3xHxW in [-1, 1] for uint8 HxWx3 and a bool HxW mask; depends on nothing else."""
+    def noise(self, image_HWC: np.ndarray, target: Target, image_id: str) -> np.ndarray:
+        """float32 3xHxW in [-1, 1] for uint8 HxWx3 and what is protected in it; depends on nothing else."""
         ...
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unseg_core.data.sample import Target
+
 
 @dataclass(frozen=True, kw_only=True)
 class UniformNoise:
@@ -15,7 +17,7 @@ class UniformNoise:
     seed: int = 0
     name: str = "uniform"
 
-    def noise(self, image_HWC: np.ndarray, mask_HW: np.ndarray, image_id: str) -> np.ndarray:
+    def noise(self, image_HWC: np.ndarray, target: Target, image_id: str) -> np.ndarray:
         entropy = [self.seed, zlib.crc32(image_id.encode())]
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
-        return rng.random((3, *mask_HW.shape), dtype=np.float32) * 2 - 1
+        return rng.random((3, target.height, target.width), dtype=np.float32) * 2 - 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from unseg_core.data.sample import Target
 from unseg_core.device import Precision, autocast
 from unseg_core.images import network_input, resize_bilinear
 from unseg_core.model.generator import Generator
@@ -24,9 +25,9 @@ class UnsegNoise:
     precision: Precision = "fp32"
     name: str = "unseg"
 
-    def noise(self, image_HWC: np.ndarray, mask_HW: np.ndarray, image_id: str) -> np.ndarray:
+    def noise(self, image_HWC: np.ndarray, target: Target, image_id: str) -> np.ndarray:
         return image_noise(
-            self.generator, image_HWC, mask_HW, prompt=self.prompt, seed=self.seed, precision=self.precision
+            self.generator, image_HWC, target.mask, prompt=self.prompt, seed=self.seed, precision=self.precision
         )
 
 
