@@ -8,7 +8,9 @@ from torch import Tensor
 from unseg_core.model import generator, parts, surrogate
 
 
-def run_sam_encoder(encoder: ImageEncoderViT, image_BCHW: Tensor, early_block: int) -> tuple[Tensor, Tensor]:
+def run_sam_encoder(
+    encoder: ImageEncoderViT, image_BCHW: Tensor, early_block: int, how: object = None
+) -> tuple[Tensor, Tensor]:
     """`ImageEncoderViT.forward`, which also hands out the early feature."""
     cells = encoder.patch_embed(image_BCHW) + encoder.pos_embed
     early = cells

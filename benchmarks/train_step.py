@@ -48,11 +48,11 @@ def build(variant: str, phase: Phase, *, size: str, device: str, threads: int, b
     )
     optimiser = _plain_adam(players, phase) if variant == "plain" else players.optimiser(phase)
     freeze(players, phase, params)
-    samples, random = _batch(size, device, batch), torch.Generator().manual_seed(0)
+    samples = _batch(size, device, batch)
     precision = "bf16" if variant == "bf16" else "fp32"
 
     def work() -> np.ndarray:
-        result = forward_step(players.generator, players.surrogate, samples, phase, params, random, precision=precision)
+        result = forward_step(players.generator, players.surrogate, samples, phase, params, precision)
         if variant == "plain":
             optimiser.zero_grad(set_to_none=True)
         result.loss.backward()
@@ -72,7 +72,7 @@ def _plain_adam(players: Players, phase: Phase) -> Adam:
 def _batch(size: str, device: str, count: int) -> Batch:
     """Random images with a box for the generator's prompt and the surrogate's."""
     random = torch.Generator().manual_seed(0)
-    side = SIZES[size].input_size
+    side, points = SIZES[size].input_size, TrainParams().points
     image, half = (torch.rand(count, 3, s, s, generator=random).to(device) for s in (side, side // 2))
     label = torch.zeros(count, 1, side // 2, side // 2, device=device)
     label[:, :, side // 8 : side // 4, side // 8 : side // 4] = 1.0
@@ -87,6 +87,8 @@ def _batch(size: str, device: str, count: int) -> Batch:
         label_half=label,
         generator_prompts=prompts[:1],
         surrogate_prompts=prompts[1:],
+        candidates=torch.rand(count, 3 * points, 2, generator=random).to(device),
+        uniform=torch.rand(count, points // 4, 2, generator=random).to(device),
     )
 
 

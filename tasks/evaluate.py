@@ -11,7 +11,8 @@ from tasks.parameters import load_params
 from tasks.results import write_csv, write_json
 from tasks.work import work_folder
 from unseg_core import storage
-from unseg_core.data.layouts import Layout, open_layout
+from unseg_core.data.dataset import open_dataset
+from unseg_core.data.layouts import Layout
 from unseg_core.evaluate.dataset import LabelledImages, load_split
 from unseg_core.evaluate.run import SeedResult, evaluate_seeds
 from unseg_core.params import EvaluateParams, Params, RunParams
@@ -24,7 +25,8 @@ def main(arguments: list[str]) -> None:
     params = load_params()
     one = chosen("runs", name, params.runs)
     dataset, recipe = params.datasets[one.dataset], params.evaluate
-    train, test = _splits(params, one)
+    original, dataset = open_dataset(dataset, f"data/datasets/{one.dataset}")
+    train, test = _splits(params, one, original)
     inputs = [Path("data/datasets", one.dataset), Path(one.train_on)]
     work = work_folder(f"evaluate-{name}", [asdict(recipe), asdict(dataset), asdict(one)], inputs)
     results = evaluate_seeds(train, test, dataset.classes, recipe, params.runtime, work)
@@ -36,16 +38,13 @@ def main(arguments: list[str]) -> None:
     print(f"{name}: IoU {metrics['iou_mean']:.4f} on {len(test.ids)} clean test images, {len(results)} seeds")
 
 
-def _splits(params: Params, one: RunParams) -> tuple[LabelledImages, LabelledImages]:
+def _splits(params: Params, one: RunParams, original: Layout) -> tuple[LabelledImages, LabelledImages]:
     """Training images from the version under test, test images always from the original."""
     dataset = params.datasets[one.dataset]
-
-    def opened(root: str) -> Layout:
-        return open_layout(dataset.layout, root, classes=dataset.classes)
-
+    version = original if one.train_on == original.root else open_dataset(dataset, one.train_on)[0]
     share, size = dataset.test_share, params.evaluate.size
-    train = load_split(opened(one.train_on), test=False, test_share=share, size=size)
-    test = load_split(opened(f"data/datasets/{one.dataset}"), test=True, test_share=share, size=size)
+    train = load_split(version, test=False, test_share=share, size=size)
+    test = load_split(original, test=True, test_share=share, size=size)
     return train, test
 
 

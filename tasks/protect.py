@@ -13,12 +13,14 @@ from tasks.results import write_json
 from tasks.train import GENERATOR
 from tasks.work import work_folder
 from unseg_core import storage
-from unseg_core.data.layouts import open_layout
+from unseg_core.data.dataset import open_dataset
 from unseg_core.device import choose_precision, prepare_device
 from unseg_core.model.weights import generator_sha256
-from unseg_core.protect.engine import protect_dataset
+from unseg_core.protect.engine import protect_with
+from unseg_core.protect.execution import choose_engine, execution_of
 from unseg_core.protect.manifest import Settings
-from unseg_core.protect.methods import MethodOptions, build_method
+from unseg_core.protect.methods import MethodOptions
+from unseg_core.protect.shares import Recipe
 from unseg_core.protect.verify import Verification, verify_copy
 
 
@@ -32,13 +34,14 @@ def main(arguments: list[str]) -> int:
     options = MethodOptions(
         seed=params.protect.seed, prompt=dataset.prompt, generator=generator, device=str(device), precision=precision
     )
-    layout = open_layout(dataset.layout, f"data/datasets/{name}", classes=dataset.classes)
+    layout, dataset = open_dataset(dataset, f"data/datasets/{name}")
     sha256 = generator_sha256(generator) if generator else None
     settings = Settings.of(dataset, params.protect, method=method_name, generator_sha256=sha256, precision=precision)
     work = work_folder(f"protect-{name}-{method_name}", asdict(settings), [Path(layout.root)])
-    method = build_method(method_name, options)
-    summary = protect_dataset(layout, method, settings, str(work / "copy"), workers=params.runtime.threads, finish=True)
-    verification = verify_copy(str(work / "copy"), layout.root)
+    how = execution_of(params.protect, threads=params.runtime.threads)
+    engine = choose_engine(Recipe(name=method_name, options=options), how, str(device))
+    summary = protect_with(engine, layout, settings, str(work / "copy"), finish=True)
+    verification = verify_copy(str(work / "copy"), layout.root, layout=layout)
     write_json(f"metrics/protect/{name}-{method_name}.json", _metrics(name, summary, verification))
     storage.replace_folder(work / "copy", Path("data/protected", name, method_name))
     storage.remove_folder(work)

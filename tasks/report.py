@@ -12,10 +12,10 @@ from tasks.entry import run
 from tasks.parameters import PARAMS_FILE, load_params
 from tasks.results import write_json
 from unseg_core import storage
-from unseg_core.data.layouts import open_layout
+from unseg_core.data.dataset import open_dataset
 from unseg_core.data.sample import Sample, annotation_for, select_target
 from unseg_core.images import decode_image
-from unseg_core.params import Params
+from unseg_core.params import DatasetParams, Params
 from unseg_core.protect.manifest import versions
 from unseg_core.protect.region import protected_region
 from unseg_core.report.comparison import compare, comparison_json
@@ -49,15 +49,14 @@ def main(arguments: list[str]) -> None:
 
 def _regions(params: Params) -> Callable[[str, str], np.ndarray | None]:
     @cache
-    def samples(dataset: str) -> dict[str, Sample]:
-        one = params.datasets[dataset]
-        layout = open_layout(one.layout, f"data/datasets/{dataset}", classes=one.classes)
-        return {sample.image: sample for sample in layout.samples()}
+    def opened(dataset: str) -> tuple[dict[str, Sample], DatasetParams]:
+        layout, one = open_dataset(params.datasets[dataset], f"data/datasets/{dataset}")
+        return {sample.image: sample for sample in layout.samples()}, one
 
     def region(dataset: str, image: str) -> np.ndarray | None:
-        one = params.datasets[dataset]
+        samples, one = opened(dataset)
         pixels = decode_image(Path("data/datasets", dataset, image).read_bytes(), image).pixels
-        mask = select_target(annotation_for(samples(dataset)[image], pixels), one.targets, one.classes).mask
+        mask = select_target(annotation_for(samples[image], pixels), one.targets, one.classes).mask
         return protected_region(mask) if mask.any() else None
 
     return region

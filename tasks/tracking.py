@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from tasks import entry
 from tasks.dvc_results import LOCK_FILE, LockedStage, Point, StageMetrics, read_lock, result_stages, stage_metrics
+from tasks.live_tracking import GENERATOR_TAG
 from tasks.parameters import PARAMS_FILE, load_params
 from tasks.register import GENERATOR, find_version, link_training, register_generator
 from tasks.tracking_store import TrackingStore, open_store
@@ -93,7 +94,7 @@ def _write_run(store: TrackingStore, root: Path, result: StageMetrics, tags: Map
     """Make one run. It carries its key from the start and is finished last, so a cut-off one is recognised."""
     stage = result.stage
     own = {"stage": stage.name, KEY_TAG: stage.key, "mlflow.source.name": stage.command, "mlflow.source.type": "JOB"}
-    run = store.client.create_run(store.experiment_id, run_name=stage.name, tags={**result.texts, **tags, **own})
+    run = _run_for(store, result, {**result.texts, **tags, **own})
     try:
         _log_values(store, run, result)
         _log_files(store, run, root, result)
@@ -102,6 +103,20 @@ def _write_run(store: TrackingStore, root: Path, result: StageMetrics, tags: Map
             store.client.set_terminated(run.info.run_id, "FAILED")
         raise
     store.client.set_terminated(run.info.run_id, "FINISHED")
+
+
+def _run_for(store: TrackingStore, result: StageMetrics, tags: Mapping[str, str]) -> Run:
+    """A new run; for a training that was followed live, the run that it has written."""
+    sha256 = result.texts.get(SHA256_TAG)
+    if result.stage.name == "train" and sha256 is not None:
+        live = store.client.search_runs([store.experiment_id], f"tags.{GENERATOR_TAG} = '{sha256}'")
+        for run in live:
+            if KEY_TAG not in run.data.tags:
+                store.client.update_run(run.info.run_id, status="RUNNING")
+                for name, value in tags.items():
+                    store.client.set_tag(run.info.run_id, name, value)
+                return run
+    return store.client.create_run(store.experiment_id, run_name=result.stage.name, tags=dict(tags))
 
 
 def _log_values(store: TrackingStore, run: Run, result: StageMetrics) -> None:

@@ -2,92 +2,88 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import os
 from pathlib import Path
 
 from tasks.entry import run
+from tasks.live_tracking import live_run
 from tasks.parameters import load_params
 from tasks.results import write_csv, write_json
 from tasks.weights import WEIGHTS
 from tasks.work import work_folder
 from unseg_core import storage
 from unseg_core.data.layouts import open_layout
-from unseg_core.device import choose_precision, prepare_device
-from unseg_core.model.weights import count_parameters, load_generator, load_surrogate, save_weights
 from unseg_core.params import Params
-from unseg_core.train.dataset import TrainDataset, usable_samples
-from unseg_core.train.health import check_health
-from unseg_core.train.loop import EpochRecord, Players, make_players, train
+from unseg_core.train.checkpoint import recipe_of
+from unseg_core.train.dataset import TrainSource
+from unseg_core.train.launch import launch, processes_wanted
+from unseg_core.train.loop import StepReport
+from unseg_core.train.processes import processes_from
+from unseg_core.train.records import EpochRecord
+from unseg_core.train.run import Trained, TrainJob, run_training
+from unseg_core.train.stop import StopRequest
 
 GENERATOR = Path("data/generator")
-HEALTH_SAMPLES = 64
 
 
-def main(arguments: list[str]) -> None:
+class _Printed:
+    """An observer that prints a line for each epoch."""
+
+    def step(self, report: StepReport) -> None:
+        pass
+
+    def epoch(self, record: EpochRecord, panel_png: bytes) -> None:
+        parts = f"bce {record.loss_bce:.4f}, dice {record.loss_dice:.4f}"
+        surrogate = f"{record.health.surrogate_iou_noised:.3f} noised, {record.health.surrogate_iou_clean:.3f} clean"
+        left_out = f", {record.skipped} samples left out" if record.skipped else ""
+        print(
+            f"epoch {record.epoch:3d} {record.phase:9s} loss {record.loss:.4f} ({parts}); "
+            f"surrogate's IoU {surrogate}{left_out}",
+            flush=True,
+        )
+
+
+def main(arguments: list[str]) -> int | None:
     params = load_params()
-    inputs = [WEIGHTS, *(Path("data/training", name) for name in params.train.sources)]
-    work = work_folder("train", asdict(params.train), inputs)
-    device = prepare_device(params.runtime)
-    precision = choose_precision(params.runtime.precision, device)
-    generator, surrogate = (
-        load_generator(WEIGHTS / "generator.safetensors"),
-        load_surrogate(WEIGHTS / "surrogate.safetensors"),
+    processes = processes_from(os.environ)
+    wanted = processes_wanted(params.runtime.processes)
+    if processes.count == 1 and wanted > 1:
+        return launch("tasks.train", arguments, wanted)
+    inputs = [WEIGHTS, *(Path("data/training", name) for name in _names(params))]
+    job = TrainJob(
+        sources=[_source(params, entry) for entry in params.train.sources],
+        validation=[_source(params, entry) for entry in params.train.validation],
+        weights=WEIGHTS,
+        output=GENERATOR,
+        work=work_folder("train", [recipe_of(params.train), params.runtime.precision], inputs),
+        params=params.train,
+        runtime=params.runtime,
+        processes=processes,
     )
-    layouts = [open_layout("auto", f"data/training/{name}") for name in params.train.sources]
-    samples = usable_samples(layouts)
-    players = make_players(generator.train(), surrogate.train(), params.train, device)
-    trained = count_parameters(generator, trained_only=True)
-    records = train(players, samples, params.train, work, precision=precision, on_epoch=_report)
-    dataset = TrainDataset(samples, generator.size, params.train)
-    _write(players, params, records, dataset, trained)
-    storage.remove_folder(work)
+    stop = StopRequest()
+    stop.listen()
+    with live_run(params, job, _Printed()) as observer:
+        trained = run_training(job, observer, stop)
+    if trained is not None:
+        _write(trained)
+        storage.remove_folder(job.work)
+    return None
 
 
-def _report(record: EpochRecord) -> None:
-    parts = f"bce {record.loss_bce:.4f}, dice {record.loss_dice:.4f}"
-    print(f"epoch {record.epoch:3d} {record.phase:9s} loss {record.loss:.4f} ({parts})", flush=True)
+def _names(params: Params) -> list[str]:
+    return sorted({entry.partition(":")[0] for entry in (*params.train.sources, *params.train.validation)})
 
 
-def _write(players: Players, params: Params, records: list[EpochRecord], dataset: TrainDataset, trained: int) -> None:
-    """Generator, card, metrics and curve."""
-    dataset.epoch = params.train.epochs
-    health = check_health(
-        players.generator.eval(),
-        players.surrogate.eval(),
-        [dataset[i] for i in range(min(HEALTH_SAMPLES, len(dataset)))],
-        params.train,
-    )
-    last = {record.phase: record.loss for record in records}
-    recipe = {
-        "size": params.weights.size,
-        "seed": params.train.seed,
-        "training": [{"name": name, "images": _count(name)} for name in params.train.sources],
-        "epsilon": params.train.epsilon,
-        "epsilon_bg": params.train.epsilon_bg,
-        "epochs": params.train.epochs,
-        "label_modification": params.train.label_modification,
-    }
-    sha256 = save_weights(players.generator, GENERATOR / "generator.safetensors", kind="generator", provenance=recipe)
-    steps = -(-len(dataset) // params.train.batch_size) * params.train.epochs
-    metrics = {
-        "size": params.weights.size,
-        "generator_sha256": sha256,
-        "parameters": count_parameters(players.generator),
-        "trained_parameters": trained,
-        "images": len(dataset),
-        "epochs": params.train.epochs,
-        "steps": steps,
-        "surrogate_loss": last["surrogate"],
-        "generator_loss": last.get("generator"),
-        **asdict(health),
-    }
-    write_csv("plots/train.csv", [asdict(record) for record in records])
-    write_json("metrics/train.json", metrics)
-    write_json(str(GENERATOR / "card.json"), {**recipe, "sha256": sha256})
+def _source(params: Params, entry: str) -> TrainSource:
+    """`NAME` or `NAME:SPLIT`."""
+    name, _, split = entry.partition(":")
+    layout = open_layout(params.sources[name].layout, f"data/training/{name}", split=split or None)
+    return TrainSource(name=entry, layout=layout)
 
 
-def _count(name: str) -> int:
-    return sum(1 for _ in open_layout("auto", f"data/training/{name}").samples())
+def _write(trained: Trained) -> None:
+    write_csv("plots/train.csv", [record.row() for record in trained.records])
+    write_json("metrics/train.json", trained.metrics)
 
 
 if __name__ == "__main__":

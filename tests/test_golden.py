@@ -305,6 +305,8 @@ def batch() -> Batch:
             Prompts(image=FIRST, row=FIRST, boxes=given["sur0_box"]),
             Prompts(image=second, row=second, masks=given["sur1_mask128"]),
         ],
+        candidates=torch.empty(2, 0, 2),
+        uniform=torch.empty(2, 0, 2),
     )
 
 

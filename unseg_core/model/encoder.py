@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 
 import torch
 from segment_anything.modeling import ImageEncoderViT
@@ -27,7 +29,22 @@ Attend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 MLP_ROWS = 1024
 
 
-def run_encoder(encoder: ImageEncoderViT, image_BCHW: Tensor, early_block: int) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How blocks run; changes results only in the last bits."""
+
+    recompute_blocks: bool = False
+    """Keep only each block's input for the backward pass."""
+    compiled: bool = False
+    """Fuse what lies between the products by torch.compile, where gradients are wanted or on a GPU."""
+
+
+DEFAULT_EXECUTION = Execution()
+
+
+def run_encoder(
+    encoder: ImageEncoderViT, image_BCHW: Tensor, early_block: int, how: Execution = DEFAULT_EXECUTION
+) -> tuple[Tensor, Tensor]:
     """Run the ViT on a normalised image.
 
     Returns:
@@ -37,10 +54,24 @@ def run_encoder(encoder: ImageEncoderViT, image_BCHW: Tensor, early_block: int) 
     cells_BYXC = (encoder.patch_embed(image_BCHW) + encoder.pos_embed).contiguous()
     early = cells_BYXC
     for index, block in enumerate(encoder.blocks):
-        cells_BYXC = _run_in_place(block, cells_BYXC) if in_place else _run(block, cells_BYXC)
+        cells_BYXC = _run_in_place(block, cells_BYXC) if in_place else _run_anywhere(block, cells_BYXC, how)
         if index == early_block:
             early = cells_BYXC.clone() if in_place else cells_BYXC
     return encoder.neck(cells_BYXC.permute(0, 3, 1, 2)), early.permute(0, 3, 1, 2)
+
+
+def _run_anywhere(block: Block, cells_BYXC: Tensor, how: Execution) -> Tensor:
+    """One block, with gradients if they are wanted."""
+    run = _compiled_run() if how.compiled else _run
+    if how.recompute_blocks and torch.is_grad_enabled():
+        return _forget(lambda cells: run(block, cells), cells_BYXC)
+    return run(block, cells_BYXC)
+
+
+@cache
+def _compiled_run() -> Callable[[Block, Tensor], Tensor]:
+    compiled: Callable[[Block, Tensor], Tensor] = torch.compile(_run, dynamic=False)
+    return compiled
 
 
 def _run(block: Block, cells_BYXC: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 
-from unseg_core.model.encoder import run_encoder
+from unseg_core.model.encoder import Execution, run_encoder
 from unseg_core.model.parts import (
     LayerNorm2d,
     attend,
@@ -111,6 +111,7 @@ class Generator(nn.Module):
     def __init__(self, *, size: Size) -> None:
         super().__init__()
         self.size = size
+        self.execution = Execution()
         self.image_encoder = build_image_encoder(size, size.input_size)
         self.prompt_encoder = build_prompt_encoder(size, size.input_size)
         self.mask_decoder = NoiseDecoder(size=size)
@@ -133,7 +134,9 @@ class Generator(nn.Module):
         """
         trained = next(self.image_encoder.parameters()).requires_grad
         with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
-            embedding, early = run_encoder(self.image_encoder, normalise(image_BCHW), self.size.global_blocks[0])
+            embedding, early = run_encoder(
+                self.image_encoder, normalise(image_BCHW), self.size.global_blocks[0], self.execution
+            )
         return EncodedImages(embedding=embedding, features=self.mask_decoder.features(embedding, early))
 
     def decode(self, images: EncodedImages, prompts: Prompts) -> Tensor:

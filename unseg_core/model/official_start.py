@@ -11,12 +11,28 @@ from unseg_core.model import official
 from unseg_core.model.generator import Generator
 from unseg_core.model.sizes import Size, size_by_name
 from unseg_core.model.surrogate import Surrogate
-from unseg_core.model.weights import initialise
+from unseg_core.model.weights import initialise, save_weights
 from unseg_core.params import WeightsParams
 from unseg_core.remote_file import public_url
 from unseg_core.storage import is_url
 
 Provenance = dict[str, object]
+
+
+def write_start(params: WeightsParams, target: Path, *, downloads: Path) -> dict[str, str]:
+    """Write generator.safetensors and surrogate.safetensors into `target`; returns their sha256 by kind.
+
+    Args:
+        downloads: where fetched files are kept.
+
+    Raises:
+        UnsegError: as `start_generator`.
+    """
+    made = {"generator": start_generator(params, downloads), "surrogate": start_surrogate(params, downloads)}
+    return {
+        kind: save_weights(network, target / f"{kind}.safetensors", kind=kind, provenance=provenance)
+        for kind, (network, provenance) in made.items()
+    }
 
 
 def start_generator(params: WeightsParams, folder: Path) -> tuple[Generator, Provenance]:

@@ -14,7 +14,7 @@ from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 
 from unseg_core.errors import WeightsError
-from unseg_core.model.encoder import run_encoder
+from unseg_core.model.encoder import Execution, run_encoder
 from unseg_core.model.parts import (
     attend,
     build_image_encoder,
@@ -73,6 +73,7 @@ class Surrogate(nn.Module):
             raise WeightsError(f"a surrogate has no image encoder {encoder!r}; choose one of {', '.join(ENCODERS)}")
         self.size = size
         self.encoder = encoder
+        self.execution = Execution()
         self.image_encoder = ENCODERS[encoder](size, size.surrogate_input_size)
         self.prompt_encoder = build_prompt_encoder(size, size.surrogate_input_size)
         self.mask_decoder = SurrogateDecoder(size=size)
@@ -99,6 +100,6 @@ class Surrogate(nn.Module):
     def _embed(self, image_BCHW: Tensor) -> Tensor:
         """Embedding [B, C, h, w] of a normalised image."""
         if isinstance(self.image_encoder, ImageEncoderViT):
-            return run_encoder(self.image_encoder, image_BCHW, -1)[0]
+            return run_encoder(self.image_encoder, image_BCHW, -1, self.execution)[0]
         embedding: Tensor = self.image_encoder(image_BCHW)
         return embedding

@@ -25,11 +25,25 @@ def augment(
     """
     if rng.random() < 0.5:
         image_CHW, label_1HW = transforms.horizontal_flip(image_CHW), transforms.horizontal_flip(label_1HW)
-    scale = rng.uniform(scale_min, scale_max) * size / max(image_CHW.shape[-2:])
-    height, width = (max(1, round(side * scale)) for side in image_CHW.shape[-2:])
+    both = _scale(image_CHW, label_1HW, rng.uniform(scale_min, scale_max) * size)
+    top, left = (int(rng.integers(0, max(0, side - size) + 1)) for side in both.shape[-2:])
+    return _finish(both[:, top : top + size, left : left + size], size)
+
+
+def fit(image_CHW: Tensor, label_1HW: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The same without chance: whole and not flipped, the longer side `size` pixels."""
+    return _finish(_scale(image_CHW, label_1HW, size), size)
+
+
+def _scale(image_CHW: Tensor, label_1HW: Tensor, longer: float) -> Tensor:
+    """Image and label as one float tensor [4, h, w], 0..255."""
+    height, width = (max(1, round(side * longer / max(image_CHW.shape[-2:]))) for side in image_CHW.shape[-2:])
     both = torch.cat([image_CHW, label_1HW]).float()
-    both = transforms.resize(both, [height, width], antialias=True)
-    top, left = (int(rng.integers(0, max(0, side - size) + 1)) for side in (height, width))
-    both = both[:, top : top + size, left : left + size]
-    both = transforms.pad(both, [0, 0, size - both.shape[2], size - both.shape[1]])
-    return both[:3] / 255.0, both[3:] / 255.0
+    scaled: Tensor = transforms.resize(both, [height, width], antialias=True)
+    return scaled
+
+
+def _finish(both_CHW: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Pad and bring to [0, 1]."""
+    both_CHW = transforms.pad(both_CHW, [0, 0, size - both_CHW.shape[2], size - both_CHW.shape[1]])
+    return both_CHW[:3] / 255.0, both_CHW[3:] / 255.0

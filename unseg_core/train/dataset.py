@@ -1,9 +1,13 @@
-"""Training samples: photographs and masks from any layout, augmented and with their prompts."""
+"""Training samples: photographs and masks from any layout, augmented and with their prompts.
+
+A sample that cannot be used never stops a run: it is left out, and counted by the reason.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,16 +22,21 @@ from unseg_core.images import decode_image, resize_bilinear
 from unseg_core.model.prompts import SamplePrompts, box_of, draw_one, draw_subset, random_points, roughen_mask
 from unseg_core.model.sizes import Size
 from unseg_core.params import TrainParams
-from unseg_core.train.augment import augment
+from unseg_core.train.augment import augment, fit
+from unseg_core.train.losses import draw_points
+from unseg_core.train.schedule import Draw
 
 ATTEMPTS = 8
 """Crops that miss the object are drawn again so often; after that the object is scaled into view whole."""
+SEEN = 0.5
+"""A pixel of a soft label belongs to the object above this."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSample:
     """One augmented pair at both resolutions, with prompts for both networks."""
 
+    id: str = ""
     image: Tensor
     """[3, s, s] float in [0, 1], s = the generator's input size"""
     image_half: Tensor
@@ -37,38 +46,97 @@ class TrainSample:
     generator_kinds: frozenset[str]
     surrogate_prompts: SamplePrompts
     surrogate_kinds: frozenset[str]
+    candidates: Tensor
+    """[3P, 2] uniform points (x, y) in [0, 1], from which the loss takes the least certain"""
+    uniform: Tensor
+    """[P / 4, 2] uniform points of the loss"""
 
 
-def usable_samples(layouts: Sequence[Layout]) -> list[tuple[Layout, Sample]]:
-    """All samples of all layouts, in order.
+@dataclass(frozen=True, kw_only=True)
+class SkippedSample:
+    """A sample that was left out."""
+
+    id: str
+    reason: Literal["damaged", "empty", "vanished"]
+    """`damaged`: image or mask cannot be read or do not fit each other; `empty`: no object in the mask; `vanished`: the
+    object is too small to be seen at the network's resolution."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSource:
+    """Where training samples come from."""
+
+    name: str
+    layout: Layout
+
+
+def list_samples(sources: Sequence[TrainSource]) -> list[tuple[Layout, Sample]]:
+    """All samples of all sources, in order.
 
     Raises:
-        DataError: there are none.
+        DataError: a source has none.
     """
-    found = [(layout, sample) for layout in layouts for sample in layout.samples()]
-    if not found:
-        raise DataError("the training sources hold no image; check train.sources")
+    found = []
+    for source in sources:
+        samples = [(source.layout, sample) for sample in source.layout.samples()]
+        if not samples:
+            raise DataError(f"the source {source.name} holds no image; check train.sources and train.validation")
+        found += samples
     return found
 
 
-class TrainDataset(Dataset[TrainSample]):
-    """Map-style; `set_epoch` decides the augmentation together with the index and the seed."""
+class TrainDataset(Dataset[TrainSample | SkippedSample]):
+    """Map-style, by (epoch, index): they and the seed decide the augmentation."""
 
     def __init__(self, samples: Sequence[tuple[Layout, Sample]], size: Size, params: TrainParams) -> None:
         self.samples = samples
         self.size = size
         self.params = params
-        self.epoch = 0
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> TrainSample:
+    def __getitem__(self, draw: Draw) -> TrainSample | SkippedSample:
+        epoch, index = draw
         layout, sample = self.samples[index]
-        entropy = [self.params.seed, self.epoch, index]
+        entropy = [self.params.seed, epoch, index]
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
-        image, label = load_pair(layout, sample)
-        return make_sample(image, label, rng, self.size, self.params)
+        try:
+            image, label = load_pair(layout, sample)
+        except DataError as error:
+            return SkippedSample(id=sample.id, reason="damaged", detail=str(error))
+        if not label.any():
+            return SkippedSample(id=sample.id, reason="empty")
+        made = make_sample(image, label, rng, self.size, self.params)
+        return replace(made, id=sample.id) if made else SkippedSample(id=sample.id, reason="vanished")
+
+
+class ViewDataset(Dataset[TrainSample | SkippedSample]):
+    """The same samples whole and unchanged, with their boxes as prompts: for validation."""
+
+    def __init__(self, samples: Sequence[tuple[Layout, Sample]], size: Size, params: TrainParams) -> None:
+        self.samples = samples
+        self.size = size
+        self.params = params
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> TrainSample | SkippedSample:
+        layout, sample = self.samples[index]
+        try:
+            image, label = load_pair(layout, sample)
+        except DataError as error:
+            return SkippedSample(id=sample.id, reason="damaged", detail=str(error))
+        if not label.any():
+            return SkippedSample(id=sample.id, reason="empty")
+        view, soft = fit(image, label, self.size.input_size)
+        if not (soft > SEEN).any():
+            return SkippedSample(id=sample.id, reason="vanished")
+        rng = np.random.Generator(np.random.PCG64(index))
+        box = frozenset(["box"])
+        return _with_prompts(view, soft, rng, self.size, self.params, box, box)
 
 
 def load_pair(layout: Layout, sample: Sample) -> tuple[Tensor, Tensor]:
@@ -83,30 +151,47 @@ def load_pair(layout: Layout, sample: Sample) -> tuple[Tensor, Tensor]:
     return image, torch.from_numpy(mask.astype(np.uint8) * 255)[None]
 
 
-def make_sample(image: Tensor, label: Tensor, rng: np.random.Generator, size: Size, params: TrainParams) -> TrainSample:
-    """Augment one pair and draw its prompts."""
+def make_sample(
+    image: Tensor, label: Tensor, rng: np.random.Generator, size: Size, params: TrainParams
+) -> TrainSample | None:
+    """Augment one pair and draw its prompts; None if the object cannot be seen in any view."""
     side = size.input_size
     for attempt in range(ATTEMPTS):
         jitter = (params.scale_min, params.scale_max) if attempt + 1 < ATTEMPTS else (1.0, 1.0)
         view, soft = augment(image, label, rng, size=side, scale_min=jitter[0], scale_max=jitter[1])
-        if (soft > 0.5).any():
-            break
-    half = side // 2
-    image_half, label_half = resize_bilinear(view, half), resize_bilinear(soft, half)
+        if (soft > SEEN).any():
+            return _with_prompts(view, soft, rng, size, params, draw_subset(rng), draw_one(rng))
+    return None
+
+
+def _with_prompts(
+    view: Tensor,
+    soft: Tensor,
+    rng: np.random.Generator,
+    size: Size,
+    params: TrainParams,
+    generator_kinds: frozenset[str],
+    surrogate_kinds: frozenset[str],
+) -> TrainSample:
+    half = size.input_size // 2
+    label_half = resize_bilinear(soft, half)
+    candidates, uniform = draw_points(params.points, rng)
     return TrainSample(
         image=view,
-        image_half=image_half,
+        image_half=resize_bilinear(view, half),
         label_half=label_half,
         generator_prompts=_prompts(soft, size.noise_size, rng),
-        generator_kinds=draw_subset(rng),
+        generator_kinds=generator_kinds,
         surrogate_prompts=_prompts(label_half, size.noise_size // 2, rng),
-        surrogate_kinds=draw_one(rng),
+        surrogate_kinds=surrogate_kinds,
+        candidates=candidates,
+        uniform=uniform,
     )
 
 
 def _prompts(label_1HW: Tensor, mask_size: int, rng: np.random.Generator) -> SamplePrompts:
     """Box, points and a roughened mask prompt in the coordinates of `label`."""
-    mask = (label_1HW[0] > 0.5).numpy()
+    mask = (label_1HW[0] > SEEN).numpy()
     prompt = resize_bilinear(label_1HW, mask_size).round()[None] * 255.0
     normal = torch.from_numpy(rng.standard_normal(tuple(prompt.shape), dtype=np.float32))
     return SamplePrompts(

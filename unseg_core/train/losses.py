@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,13 +25,15 @@ def importance_points(logits_B1HW: Tensor, candidates_BN2: Tensor, uniform_BM2: 
     return torch.cat([uncertain, uniform_BM2], dim=1)
 
 
-def draw_points(logits_B1HW: Tensor, count: int, random: torch.Generator) -> Tensor:
-    """`count` points per sample, three quarters of them where the logits are least certain: [B, count, 2]."""
-    batch = logits_B1HW.shape[0]
-    important = int(IMPORTANCE_SHARE * count)
-    candidates = torch.rand(batch, OVERSAMPLING * count, 2, generator=random).to(logits_B1HW)
-    uniform = torch.rand(batch, count - important, 2, generator=random).to(logits_B1HW)
-    return importance_points(logits_B1HW.detach(), candidates, uniform, important)
+def draw_points(count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Random points for a loss at `count` points of one sample, float32 (x, y) in [0, 1].
+
+    Returns:
+        Three candidates for each point, [3 * count, 2], and the quarter that stays as drawn, [count / 4, 2].
+    """
+    uniform = count - int(IMPORTANCE_SHARE * count)
+    candidates, rest = (rng.random((n, 2), dtype=np.float32) for n in (OVERSAMPLING * count, uniform))
+    return torch.from_numpy(candidates), torch.from_numpy(rest)
 
 
 def point_losses(logits_B1HW: Tensor, target_B1HW: Tensor, points_BN2: Tensor) -> tuple[Tensor, Tensor]:

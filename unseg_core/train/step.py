@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from unseg_core.device import Precision, autocast
@@ -15,10 +17,10 @@ from unseg_core.model.generator import Generator
 from unseg_core.model.prompts import Prompts, group
 from unseg_core.model.surrogate import Surrogate
 from unseg_core.params import TrainParams
+from unseg_core.storage import write_file
 from unseg_core.train.dataset import TrainSample
-from unseg_core.train.losses import draw_points, point_losses
-
-Phase = Literal["surrogate", "generator"]
+from unseg_core.train.losses import importance_points, point_losses
+from unseg_core.train.schedule import Phase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,13 @@ class Batch:
     label_half: Tensor
     generator_prompts: list[Prompts]
     surrogate_prompts: list[Prompts]
+    candidates: Tensor
+    """Points of the loss, as in TrainSample, stacked."""
+    uniform: Tensor
+
+    @property
+    def count(self) -> int:
+        return self.image.shape[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +50,6 @@ class StepResult:
     """[B, 1, m, m]"""
 
 
-def phase_of(epoch: int, surrogate_every: int) -> Phase:
-    """Epochs 0, k, 2k, ... train the surrogate."""
-    return "surrogate" if epoch % surrogate_every == 0 else "generator"
-
-
 def collate(samples: Sequence[TrainSample]) -> Batch:
     """Stack samples; prompts are grouped by kind."""
     return Batch(
@@ -54,19 +58,28 @@ def collate(samples: Sequence[TrainSample]) -> Batch:
         label_half=torch.stack([s.label_half for s in samples]),
         generator_prompts=group([s.generator_prompts for s in samples], [s.generator_kinds for s in samples]),
         surrogate_prompts=group([s.surrogate_prompts for s in samples], [s.surrogate_kinds for s in samples]),
+        candidates=torch.stack([s.candidates for s in samples]),
+        uniform=torch.stack([s.uniform for s in samples]),
     )
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """A copy of the batch on `device`."""
-    return replace(
-        batch,
+    return Batch(
         image=batch.image.to(device),
         image_half=batch.image_half.to(device),
         label_half=batch.label_half.to(device),
         generator_prompts=[prompts.to(device) for prompts in batch.generator_prompts],
         surrogate_prompts=[prompts.to(device) for prompts in batch.surrogate_prompts],
+        candidates=batch.candidates.to(device),
+        uniform=batch.uniform.to(device),
     )
+
+
+def save_batch(batch: Batch, path: Path, ids: Sequence[str]) -> None:
+    """Write a batch's images and labels as safetensors, with its samples' ids in the metadata, for inspection."""
+    tensors = {name: getattr(batch, name).contiguous() for name in ("image", "image_half", "label_half")}
+    write_file(str(path), save(tensors, metadata={"ids": json.dumps(list(ids))}))
 
 
 def forward_step(
@@ -75,14 +88,13 @@ def forward_step(
     batch: Batch,
     phase: Phase,
     params: TrainParams,
-    random: torch.Generator,
     precision: Precision = "fp32",
 ) -> StepResult:
-    """Loss of one phase, at random points."""
+    """Loss of one phase, mean over the batch, at the batch's points."""
     with autocast(batch.image.device, precision):
         logits, target = forward_logits(generator, surrogate, batch, phase, params)
     logits = logits.float()
-    points = draw_points(logits, params.points, random)
+    points = importance_points(logits.detach(), batch.candidates, batch.uniform, params.points - batch.uniform.shape[1])
     bce, dice = point_losses(logits, target, points)
     return StepResult(loss=bce + dice, bce=bce, dice=dice, logits=logits)
 
