@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from tasks.work import work_folder
 from unseg_core import storage
 from unseg_core.data.dataset import open_dataset
 from unseg_core.data.layouts import Layout
-from unseg_core.evaluate.dataset import LabelledImages, load_split
-from unseg_core.evaluate.run import SeedResult, evaluate_seeds
+from unseg_core.evaluate.dataset import load_split
+from unseg_core.evaluate.run import SeedResult, Split, evaluate_seeds
+from unseg_core.evaluate.scoring import METERS, SEMANTIC
+from unseg_core.evaluate.segmented import open_split
 from unseg_core.params import EvaluateParams, Params, RunParams
 
 CLEAN = "clean"
@@ -24,9 +27,9 @@ def main(arguments: list[str]) -> None:
     (name,) = arguments
     params = load_params()
     one = chosen("runs", name, params.runs)
-    dataset, recipe = params.datasets[one.dataset], params.evaluate
+    dataset, recipe = params.datasets[one.dataset], params.recipe(name)
     original, dataset = open_dataset(dataset, f"data/datasets/{one.dataset}")
-    train, test = _splits(params, one, original)
+    train, test = _splits(params, one, recipe, original)
     inputs = [Path("data/datasets", one.dataset), Path(one.train_on)]
     work = work_folder(f"evaluate-{name}", [asdict(recipe), asdict(dataset), asdict(one)], inputs)
     results = evaluate_seeds(train, test, dataset.classes, recipe, params.runtime, work)
@@ -35,16 +38,18 @@ def main(arguments: list[str]) -> None:
     metrics = _metrics(name, one, recipe, dataset.classes, results)
     write_json(f"metrics/evaluate/{name}.json", {**metrics, **counts})
     storage.remove_folder(work)
-    print(f"{name}: IoU {metrics['iou_mean']:.4f} on {len(test.ids)} clean test images, {len(results)} seeds")
+    score = f"{METERS[recipe.task][0]} {metrics['iou_mean']:.4f}"
+    print(f"{name}: {score} on {len(test.ids)} clean test images, {len(results)} seeds")
 
 
-def _splits(params: Params, one: RunParams, original: Layout) -> tuple[LabelledImages, LabelledImages]:
+def _splits(params: Params, one: RunParams, recipe: EvaluateParams, original: Layout) -> tuple[Split, Split]:
     """Training images from the version under test, test images always from the original."""
     dataset = params.datasets[one.dataset]
     version = original if one.train_on == original.root else open_dataset(dataset, one.train_on)[0]
-    share, size = dataset.test_share, params.evaluate.size
-    train = load_split(version, test=False, test_share=share, size=size)
-    test = load_split(original, test=True, test_share=share, size=size)
+    share, size = dataset.test_share, recipe.size
+    load: Callable[..., Split] = load_split if recipe.task in SEMANTIC else open_split
+    train = load(version, test=False, test_share=share, size=size)
+    test = load(original, test=True, test_share=share, size=size)
     return train, test
 
 
@@ -52,8 +57,10 @@ def _metrics(
     name: str, one: RunParams, recipe: EvaluateParams, classes: tuple[str, ...], results: list[SeedResult]
 ) -> dict[str, object]:
     scores = [result.iou for result in results]
-    seeds = [{"seed": r.seed, "iou": r.iou, "class_iou": r.class_iou, "train_loss": r.train_loss} for r in results]
-    return {
+    seeds: list[dict[str, object]] = [
+        {"seed": r.seed, "iou": r.iou, "class_iou": r.class_iou, "train_loss": r.train_loss} for r in results
+    ]
+    metrics: dict[str, object] = {
         "run": name,
         "dataset": one.dataset,
         "method": CLEAN if one.train_on.startswith("data/datasets/") else Path(one.train_on).name,
@@ -64,6 +71,14 @@ def _metrics(
         "iou_mean": statistics.fmean(scores),
         "iou_std": statistics.stdev(scores) if len(scores) > 1 else None,
     }
+    if recipe.task == "semantic":
+        return metrics
+    # What `iou` stands for, and the task's other scores.
+    every = [
+        {**seed, "class_iou": {one: result.class_iou.get(one) for one in classes}, "scores": result.scores}
+        for seed, result in zip(seeds, results, strict=True)
+    ]
+    return {**metrics, "task": recipe.task, "metric": METERS[recipe.task][0], "seeds": every}
 
 
 if __name__ == "__main__":

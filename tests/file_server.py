@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,8 @@ class FileServer:
     """Bytes of the body after which the next GETs are cut off, one each."""
     statuses: list[int] = field(default_factory=list)
     """Answers to the next requests of any kind, instead of the file."""
+    seconds: float = 0.0
+    """How long each answer takes."""
     requests: list[tuple[str, str]] = field(default_factory=list)
     """Method and Range header of each request."""
     url: str = ""
@@ -42,6 +45,7 @@ def handler_of(server: FileServer) -> type[BaseHTTPRequestHandler]:
         def answer(self) -> None:
             asked = self.headers.get("Range", "")
             server.requests.append((self.command, asked))
+            time.sleep(server.seconds)
             if server.statuses:
                 self.refuse(server.statuses.pop(0))
                 return

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from unseg_core import images
 from unseg_core.errors import ImageError
@@ -18,7 +22,42 @@ from unseg_core.protect.region import mask_prompt, protected_region
 SIDES = st.integers(1, 70)
 
 
+@given(height=st.integers(1, 600), width=st.integers(1, 600), side=st.sampled_from([64, 512]))
+@settings(max_examples=40, deadline=None)
+def test_network_input_of_a_part_is_that_of_the_square(height: int, width: int, side: int) -> None:
+    pixels = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    whole = images.network_input(pixels, side)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "WHOLE", 0)
+        part = images.network_input(pixels, side)
+    assert part.shape == (3, side, side)
+    assert torch.allclose(part, whole, atol=1e-5)
+
+
+@given(height=st.integers(1, 600), width=st.integers(1, 600), side=st.sampled_from([16, 64, 256]))
+@settings(max_examples=40, deadline=None)
+def test_enlarged_part_is_that_of_the_enlarged_square(height: int, width: int, side: int) -> None:
+    noise = torch.from_numpy(np.random.default_rng(width).uniform(-1, 1, (3, side, side)).astype(np.float32))
+    whole = images.enlarge_to(noise, height, width)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "WHOLE", 0)
+        part = images.enlarge_to(noise, height, width)
+    assert part.shape == (3, height, width)
+    assert torch.allclose(part, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 20_000), (20_000, 1), (1, 1)])
+def test_a_line_of_pixels_needs_no_square_of_memory(shape: tuple[int, int]) -> None:
+    assert images.network_input(np.zeros((*shape, 3), dtype=np.uint8), 512).shape == (3, 512, 512)
+    assert images.enlarge_to(torch.ones(3, 64, 64), *shape).shape == (3, *shape)
+    picture = images.decode_image(encoded(Image.new("RGB", shape), "PNG"), "line.png")
+    for kind in ("png", "jpeg", "tiff"):
+        again = images.decode_image(images.encode_image(picture.pixels, picture, kind), "line")
+        assert np.array_equal(again.pixels, picture.pixels)
+
+
 @given(height=SIDES, width=SIDES, side=st.integers(1, 64))
+@settings(deadline=None)
 def test_network_input_pads_right_and_bottom_and_keeps_aspect(height: int, width: int, side: int) -> None:
     square = images.network_input(np.full((height, width, 3), 255, dtype=np.uint8), side)
     assert square.shape == (3, side, side)
@@ -33,6 +72,7 @@ def test_network_input_pads_right_and_bottom_and_keeps_aspect(height: int, width
 
 
 @given(height=SIDES, width=SIDES, new_height=SIDES, new_width=SIDES)
+@settings(deadline=None)
 def test_nearest_takes_floor_of_scaled_index(height: int, width: int, new_height: int, new_width: int) -> None:
     numbered = np.arange(height * width).reshape(height, width)
     resized = images.resize_nearest(numbered, new_height, new_width)
@@ -42,6 +82,7 @@ def test_nearest_takes_floor_of_scaled_index(height: int, width: int, new_height
 
 
 @given(height=st.integers(1, 90), width=st.integers(1, 90), data=st.data())
+@settings(deadline=None)
 def test_region_and_prompt_keep_every_object(height: int, width: int, data: st.DataObject) -> None:
     mask = np.zeros((height, width), dtype=bool)
     top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
@@ -93,6 +134,113 @@ def test_orientation_tag_is_carried_not_applied() -> None:
     assert written.getexif()[0x0112] == 6
 
 
+def colours_of_16_bits() -> bytes:
+    """A PNG of RGB with 16 bits a channel, which PIL would open as if it had 8."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0))
+    lines = zlib.compress((b"\0" + b"\x9c\x40" * 24) * 8)
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", lines) + chunk(b"IEND", b"")
+
+
+def tiff_of_samples(samples: int, bits: int, extra: int | None = None) -> bytes:
+    """A TIFF of 8x8 pixels as other programs write them; `extra` says what the fourth band is."""
+    pixels = bytes(8 * 8 * samples * bits // 8)
+    entries = [
+        (256, 3, 1, 8), (257, 3, 1, 8), (258, 3, samples, 0), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 8),
+        (277, 3, 1, samples), (278, 3, 1, 8), (279, 4, 1, len(pixels)),
+    ]  # fmt: skip
+    if extra is not None:
+        entries.append((338, 3, 1, extra))
+    bits_at = 8 + len(pixels) + 2 + 12 * len(entries) + 4
+    directory = struct.pack("<H", len(entries))
+    for tag, kind, count, value in entries:
+        directory += struct.pack("<HHII", tag, kind, count, bits_at if tag == 258 else value)
+    return (
+        struct.pack("<2sHI", b"II", 42, 8 + len(pixels))
+        + pixels
+        + directory
+        + bytes(4)
+        + struct.pack(f"<{samples}H", *[bits] * samples)
+    )
+
+
+@pytest.mark.parametrize("compression", ["raw", "packbits", "tiff_lzw", "tiff_adobe_deflate"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA"])
+def test_tiff_comes_back_exactly_with_its_tags(mode: str, compression: str, rng: np.random.Generator) -> None:
+    source = Image.fromarray(rng.integers(0, 256, (9, 7, 3), dtype=np.uint8)).convert(mode)
+    if mode in ("RGBA", "LA"):
+        source.putalpha(Image.fromarray(rng.integers(0, 256, (9, 7), dtype=np.uint8)))
+    tags = ImageFileDirectory_v2()
+    for tag, kind, value in ((33550, 12, (0.5, 0.5, 0.0)), (34735, 3, (1, 1, 0, 1)), (270, 2, "a place")):
+        tags.tagtype[tag] = kind
+        tags[tag] = value
+    data = encoded(source, "TIFF", compression=compression, tiffinfo=tags, icc_profile=b"profile")
+    picture = images.decode_image(data, "a.tif")
+    assert picture.format == "tiff"
+    again = Image.open(io.BytesIO(images.encode_image(picture.pixels, picture, "tiff")))
+    assert isinstance(again, TiffImageFile)
+    assert np.array_equal(np.asarray(again), np.asarray(source))
+    assert (again.mode, again.info["compression"], again.info["icc_profile"]) == (mode, compression, b"profile")
+    assert [again.tag_v2[tag] for tag in (33550, 34735, 270)] == [(0.5, 0.5, 0.0), (1, 1, 0, 1), "a place"]
+
+
+def test_tiff_compressed_with_loss_is_written_without(rng: np.random.Generator) -> None:
+    source = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    picture = images.decode_image(encoded(source, "TIFF", compression="jpeg"), "a.tif")
+    again = Image.open(io.BytesIO(images.encode_image(picture.pixels, picture, "tiff")))
+    assert again.info["compression"] == "tiff_adobe_deflate"
+    assert np.array_equal(np.asarray(again), picture.pixels)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_black_and_white_is_written_as_grey(kind: str) -> None:
+    picture = images.decode_image(encoded(Image.new("1", (8, 8), 1), kind), "a")
+    assert picture.grey
+    assert picture.pixels.min() == 255
+    again = Image.open(io.BytesIO(images.encode_image(picture.pixels, picture, picture.format)))
+    assert again.mode == "L"
+
+
+def test_transparent_palette_keeps_its_alpha() -> None:
+    source = Image.new("P", (2, 1))
+    source.putpalette([10, 20, 30, 40, 50, 60])
+    source.putpixel((1, 0), 1)
+    picture = images.decode_image(encoded(source, "PNG", transparency=1), "a.png")
+    assert picture.pixels.tolist() == [[[10, 20, 30], [40, 50, 60]]]
+    assert picture.alpha is not None
+    assert picture.alpha.tolist() == [[255, 0]]
+
+
+def test_what_jpeg_cannot_hold_is_refused() -> None:
+    picture = images.Picture(pixels=np.zeros((1, 70_000, 3), dtype=np.uint8), format="png")
+    with pytest.raises(ImageError, match="cannot be written as jpeg"):
+        images.encode_image(picture.pixels, picture, "jpeg")
+
+
+@given(ids=arrays(np.int32, (5, 7), elements=st.integers(0, 2**24 - 1)))
+@settings(deadline=None)
+def test_ids_are_read_from_colours(ids: np.ndarray) -> None:
+    colours = np.stack([ids % 256, ids // 256 % 256, ids // 65_536], axis=-1).astype(np.uint8)
+    assert np.array_equal(images.decode_id_map(encoded(Image.fromarray(colours), "PNG"), "a"), ids)
+
+
+def test_ids_are_read_from_grey_and_never_from_what_loses_them() -> None:
+    deep = np.array([[0, 33_001], [65_535, 7]], dtype=np.uint16)
+    assert np.array_equal(images.decode_id_map(encoded(Image.fromarray(deep), "PNG"), "a"), deep)
+    shallow = deep.astype(np.uint8)
+    assert np.array_equal(images.decode_id_map(encoded(Image.fromarray(shallow), "PNG"), "a"), shallow)
+    for data in (
+        encoded(Image.fromarray(shallow), "JPEG"),
+        colours_of_16_bits(),
+        encoded(Image.new("P", (2, 2)), "PNG"),
+    ):
+        with pytest.raises(ImageError, match="strange"):
+            images.decode_id_map(data, "strange")
+
+
 def damaged() -> dict[str, bytes]:
     whole = encoded(Image.effect_noise((64, 64), 50), "JPEG")
     grey = encoded(Image.new("L", (8, 8)), "PNG")
@@ -106,7 +254,18 @@ def damaged() -> dict[str, bytes]:
         ),
         "16-bit": encoded(Image.fromarray(np.full((8, 8), 40_000, dtype=np.uint16)), "PNG"),
         "cmyk": encoded(Image.new("CMYK", (8, 8)), "JPEG"),
-        "tiff": encoded(Image.new("RGB", (8, 8)), "TIFF"),
+        "16-bit colours": colours_of_16_bits(),
+        "two pages": encoded(
+            Image.new("RGB", (8, 8)), "TIFF", save_all=True, append_images=[Image.new("RGB", (8, 8), (1, 2, 3))]
+        ),
+        "cmyk tiff": encoded(Image.new("CMYK", (8, 8)), "TIFF"),
+        "16-bit tiff": encoded(Image.fromarray(np.full((8, 8), 40_000, dtype=np.uint16)), "TIFF"),
+        "16-bit colour tiff": tiff_of_samples(3, 16),
+        "float tiff": encoded(Image.new("F", (8, 8)), "TIFF"),
+        "four bands": tiff_of_samples(4, 8, extra=0),
+        "premultiplied": tiff_of_samples(4, 8, extra=1),
+        "gif": encoded(Image.new("L", (8, 8)), "GIF"),
+        "webp": encoded(Image.new("RGB", (8, 8)), "WEBP"),
     }
 
 

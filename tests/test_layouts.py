@@ -1,63 +1,38 @@
-"""Layouts: real data sets and hand-made ones, read lazily and with every mistake named."""
+"""Layouts whose masks are images: values, names, splits and every mistake named."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import write_pairs
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from unseg_core.data.layouts import LAYOUTS, detect_layout, open_layout
+from unseg_core.data.layouts import detect_layout, open_layout
 from unseg_core.data.sample import (
     Annotation,
+    Segment,
     annotation_for,
     held_ids,
     label_map,
     mask_of,
+    resolve_targets,
     segment_of,
     select_target,
+    split_names,
     union_mask,
     wanted_categories,
 )
 from unseg_core.errors import DataError, ParameterError
 
-REAL = [
-    ("kvasir", "folder", 1000),
-    ("lung", "folder", 420),
-    ("objects/icoseg", "hqseg", 513),
-    ("objects/cats", "hqseg", 400),
-]
-
-
-@pytest.mark.parametrize(("path", "layout", "count"), REAL)
-def test_real_data_set(real_data: Path, path: str, layout: str, count: int) -> None:
-    root = str(real_data / path)
-    assert detect_layout(root) == layout
-    samples = list(open_layout("auto", root).samples())
-    assert len(samples) == count
-    assert len({s.id for s in samples}) == count
-    for sample in samples[:: count // 5]:
-        with Image.open(real_data / path / sample.image) as image:
-            mask = union_mask(annotation_for(sample, np.asarray(image)))
-        assert 0.001 < mask.mean() < 0.999
-        assert all((real_data / path / file).is_file() for file in sample.files)
-
-
-@pytest.mark.parametrize("name", list(LAYOUTS))
-def test_every_layout_refuses_what_it_is_not(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not a folder"):
-        open_layout(name, str(tmp_path / "nowhere"))
-    with pytest.raises(DataError, match=str(tmp_path)):
-        open_layout(name, str(tmp_path))
-
 
 def test_unknown_layout_lists_the_known(tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="folder, hqseg"):
+    with pytest.raises(ParameterError, match=r"choose auto or one of voc, .*, folder"):
         open_layout("voc2099", str(tmp_path))
 
 
@@ -131,6 +106,30 @@ def test_targets_by_name() -> None:
         wanted_categories("c", ("a", "b"))
 
 
+def test_targets_by_the_data_sets_own_numbers() -> None:
+    classes, ids = ("road", "person", "7"), (7, 24, 900)
+    assert wanted_categories("24", classes, ids) == {2}
+    assert wanted_categories("7", classes, ids) == {3}, "a name comes before a number"
+    assert resolve_targets("900, road", classes, ids) == "road,7"
+    assert resolve_targets("things", classes, ids) == "things"
+    with pytest.raises(ParameterError, match="'2' is no class"):
+        resolve_targets("2", classes, ids)
+
+
+def test_class_names_may_hold_commas() -> None:
+    classes = ("road, route", "car, van", "car", "dog")
+    assert split_names("car, van,dog", classes) == ["car, van", "dog"]
+    assert split_names("car,dog,road , route", classes) == ["car", "dog", "road, route"]
+    assert wanted_categories("car, van", classes) == {2}
+    assert resolve_targets("car, van,dog", classes, (1, 2, 3, 4)) == "car, van,dog"
+
+
+def test_more_categories_than_a_label_map_holds() -> None:
+    segment = Segment(category=255, rle=segment_of(np.ones((2, 2), dtype=bool), 1).rle)
+    with pytest.raises(DataError, match="category 255 does not fit"):
+        label_map(Annotation(height=2, width=2, segments=(segment,)))
+
+
 def test_split_depends_on_ids_only_and_keeps_its_share() -> None:
     ids = [f"image{i}" for i in range(1000)]
     held = held_ids(ids, 0.2)
@@ -140,6 +139,7 @@ def test_split_depends_on_ids_only_and_keeps_its_share() -> None:
 
 
 @given(mask=arrays(np.bool_, st.tuples(st.integers(1, 30), st.integers(1, 30))))
+@settings(deadline=None)
 def test_rle_keeps_every_pixel(mask: np.ndarray) -> None:
     assert np.array_equal(mask_of(segment_of(mask, 1)), mask)
 
@@ -149,3 +149,114 @@ def test_mask_of_another_size_is_refused_even_if_empty(tmp_path: Path) -> None:
     (sample,) = open_layout("folder", str(tmp_path)).samples()
     with pytest.raises(DataError, match=r"images/a.png: the mask is 3x2 but the image 5x4"):
         annotation_for(sample, np.zeros((4, 5, 3), dtype=np.uint8))
+
+
+def test_label_maps_must_be_lossless_and_without_colour(tmp_path: Path) -> None:
+    values = np.zeros((4, 4), dtype=np.uint8)
+    with pytest.raises(DataError, match="is a colour picture"):
+        one_mask(tmp_path / "a", np.dstack([values + 9, values, values]), ("cat", "dog"))
+    save(tmp_path / "b" / "images" / "a.png", np.zeros((4, 4, 3), dtype=np.uint8))
+    save(tmp_path / "b" / "masks" / "a.jpg", values)
+    (sample,) = open_layout("folder", str(tmp_path / "b"), classes=("cat", "dog")).samples()
+    with pytest.raises(DataError, match="is a JPEG, which changes class numbers"):
+        sample.read_annotation()
+
+
+def test_grey_stored_as_rgb_is_a_label_map(tmp_path: Path) -> None:
+    values = np.array([[0, 1], [2, 255]], dtype=np.uint8).repeat(2, axis=0).repeat(2, axis=1)
+    assert np.array_equal(label_map(one_mask(tmp_path, np.dstack([values] * 3), ("cat", "dog"))), values)
+
+
+def voc(root: Path, lines: str) -> Path:
+    for name in ("1", "2"):
+        save(root / "JPEGImages" / f"{name}.jpg", np.zeros((4, 4, 3), dtype=np.uint8))
+        save(root / "SegmentationClass" / f"{name}.png", np.full((4, 4), int(name), dtype=np.uint8))
+    (root / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (root / "ImageSets" / "Segmentation" / "train.txt").write_text(lines)
+    return root
+
+
+@pytest.mark.parametrize("line", ["../../secret", "/etc/passwd", "a/../../b"])
+def test_no_line_of_a_list_leaves_the_data_set(tmp_path: Path, line: str) -> None:
+    root = voc(tmp_path, f"1\n{line}\n")
+    with pytest.raises(DataError, match=r"train\.txt: .* leaves the data set .*; correct the entry"):
+        open_layout("voc", str(root), split="train")
+
+
+def test_listed_images_that_are_not_there(tmp_path: Path) -> None:
+    layout = open_layout("voc", str(voc(tmp_path, "1\n3\n")), split="train")
+    assert [sample.id for sample in layout.samples()] == ["1"]
+    assert layout.orphans() == ["ImageSets/Segmentation/train.txt: 3"]
+    (tmp_path / "ImageSets" / "Segmentation" / "train.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="no UTF-8 text"):
+        open_layout("voc", str(tmp_path), split="train")
+    (tmp_path / "ImageSets" / "Segmentation" / "train.txt").write_text("3\n")
+    with pytest.raises(DataError, match="names no image that is there"):
+        open_layout("voc", str(tmp_path), split="train")
+
+
+def test_voc_takes_the_augmented_labels_where_they_are(tmp_path: Path) -> None:
+    root = voc(tmp_path, "1\n")
+    save(root / "SegmentationClassAug" / "1.png", np.full((4, 4), 20, dtype=np.uint8))
+    (sample,) = open_layout("voc", str(root)).samples()
+    assert label_map(sample.read_annotation()).max() == 20
+    save(root / "SegmentationClassAug" / "1.png", np.full((4, 4), 21, dtype=np.uint8))
+    with pytest.raises(DataError, match=r"values \[21\]; there are 20 classes"):
+        sample.read_annotation()
+
+
+def test_folder_split_by_a_list_of_names(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path, 3, np.random.default_rng(0))
+    (root / "val.txt").write_text("photo 01.png\nphoto 02\n")
+    samples = open_layout("folder", str(root), split="val").samples()
+    assert [sample.id for sample in samples] == ["photo 01", "photo 02"]
+
+
+def cityscapes(root: Path, values: np.ndarray, ending: str) -> Annotation:
+    name = "train/ulm/ulm_000000_000000"
+    save(root / "leftImg8bit" / f"{name}_leftImg8bit.png", np.zeros((*values.shape, 3), dtype=np.uint8))
+    save(root / "gtFine" / f"{name}_gtFine_{ending}.png", values)
+    (sample,) = open_layout("auto", str(root)).samples()
+    return sample.read_annotation()
+
+
+def test_cityscapes_with_semantic_labels_only(tmp_path: Path) -> None:
+    annotation = cityscapes(tmp_path, np.array([[7, 26], [26, 29]], dtype=np.uint8), "labelIds")
+    found = [(s.category, s.is_thing, s.is_crowd, int(mask_of(s).sum())) for s in annotation.segments]
+    assert found == [(1, False, False, 1), (14, True, False, 2), (255, False, True, 1)]
+
+
+def test_cityscapes_refuses_numbers_that_are_no_label(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds the number 60000, which is no label of Cityscapes"):
+        cityscapes(tmp_path, np.full((2, 2), 60_000, dtype=np.uint16), "instanceIds")
+
+
+def test_cityscapes_with_panoptic_labels_only(tmp_path: Path) -> None:
+    name = "val/ulm/ulm_000000_000000"
+    save(tmp_path / "leftImg8bit" / f"{name}_leftImg8bit.png", np.zeros((2, 2, 3), dtype=np.uint8))
+    ids = np.array([[7, 26_001], [24, 0]])
+    png = "ulm_000000_000000_gtFine_panoptic.png"
+    colours = np.stack([ids % 256, ids // 256, ids * 0], axis=-1).astype(np.uint8)
+    save(tmp_path / "gtFine" / "cityscapes_panoptic_val" / png, colours)
+    segments = [{"id": number, "category_id": label, "iscrowd": crowd} for number, label, crowd in
+                [(7, 7, 0), (26_001, 26, 0), (24, 24, 1)]]  # fmt: skip
+    whole = {
+        "images": [{"id": "ulm_000000_000000", "file_name": "ulm_000000_000000_gtFine_leftImg8bit.png"}],
+        "annotations": [{"image_id": "ulm_000000_000000", "file_name": png, "segments_info": segments}],
+        "categories": [{"id": 7, "name": "road", "isthing": 0}],
+    }
+    (tmp_path / "gtFine" / "cityscapes_panoptic_val.json").write_text(json.dumps(whole))
+    (sample,) = open_layout("auto", str(tmp_path), split="val").samples()
+    assert sample.id == name
+    annotation = annotation_for(sample, np.zeros((2, 2, 3), dtype=np.uint8))
+    assert label_map(annotation).tolist() == [[1, 14], [255, 255]]
+    assert union_mask(annotation).tolist() == [[True, True], [False, False]]
+
+
+def test_detection_prefers_the_special_layout(tmp_path: Path) -> None:
+    assert detect_layout(str(write_pairs(tmp_path / "photos", 1, np.random.default_rng(0)))) == "folder"
+    assert detect_layout(str(write_pairs(tmp_path / "Kvasir-SEG", 1, np.random.default_rng(0)))) == "kvasir"
+    (tmp_path / "Kvasir-SEG" / "classes.json").write_text('{"0": "background", "1": "polyp", "2": "tool"}')
+    assert detect_layout(str(tmp_path / "Kvasir-SEG")) == "folder"
+    masks = str(tmp_path / "Kvasir-SEG" / "masks")
+    assert detect_layout(str(tmp_path / "Kvasir-SEG" / "images"), masks=masks) == "folder"

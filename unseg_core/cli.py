@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from unseg_core.data.layouts import Layout
     from unseg_core.device import Precision
     from unseg_core.protect.manifest import Settings
+    from unseg_core.train.run import TrainJob
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -42,20 +43,34 @@ def protect(
     target: Annotated[str, typer.Argument(help="Folder of the protected copy.")],
     layout: Annotated[str, typer.Option(help="auto, or a name that `unseg layouts` lists.")] = "auto",
     masks: Annotated[str | None, typer.Option(help="Folder of the masks, if not in the layout's own place.")] = None,
+    split: Annotated[str | None, typer.Option(help="Protect this split only; the rest is carried over.")] = None,
+    annotations: Annotated[
+        str | None, typer.Option(help="COCO JSON file, below the source or anywhere, if not in the usual place.")
+    ] = None,
     classes: Annotated[str | None, typer.Option(help="NAME,NAME: the classes 1, 2, ... of label maps.")] = None,
-    targets: Annotated[str, typer.Option(help="all, things, or NAME,NAME: which objects to protect.")] = "all",
+    targets: Annotated[
+        str, typer.Option(help="all, things, or CLASS,CLASS: names, or the data set's own numbers.")
+    ] = "all",
     prompt: Annotated[
         str, typer.Option(help="mask, box, point or whole: how the generator is told the region.")
     ] = "mask",
-    method: Annotated[str, typer.Option(help="unseg or uniform.")] = "unseg",
-    generator: Annotated[str | None, typer.Option(help="PATH or models:/NAME@ALIAS, for method unseg.")] = None,
+    method: Annotated[str, typer.Option(help="unseg, or a baseline: uniform, synper, ar or cuda.")] = "unseg",
+    generator: Annotated[
+        str | None, typer.Option(help="For unseg: PATH, URL or models:/NAME@ALIAS; ours or published.")
+    ] = None,
     epsilon: Annotated[float, typer.Option(help="Budget inside the objects, 8-bit levels.")] = 8.0,
     epsilon_bg: Annotated[float, typer.Option(help="Budget outside, 8-bit levels.")] = 2.0,
     image_format: Annotated[
         str, typer.Option(help="auto keeps each file's format; png is lossless; or jpeg.")
     ] = "auto",
     no_target: Annotated[str, typer.Option(help="Images without an object: copy, skip or whole.")] = "copy",
-    workers: Annotated[int, typer.Option(help="Images in work at the same time.")] = 2,
+    engine: Annotated[str, typer.Option(help="local, or ray: the machines of a Ray cluster.")] = "local",
+    workers: Annotated[
+        int, typer.Option(help="Decoding threads of a process, and as many encoding; 0: by device.")
+    ] = 0,
+    batch_size: Annotated[int, typer.Option(help="Images of one pass of the network; 0: by device.")] = 0,
+    processes: Annotated[int, typer.Option(help="On this machine; 0: one, or one for each GPU.")] = 0,
+    ray_address: Annotated[str, typer.Option(help="Of the cluster; empty starts one on this machine.")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[
         str, typer.Option(help="fp32, bf16, or auto: bf16 where the device is built for it.")
@@ -69,26 +84,30 @@ def protect(
 
     def work() -> int:
         from unseg_core.data.layouts import open_layout
-        from unseg_core.protect.engine import check_source, check_target, protect_dataset
-        from unseg_core.protect.methods import MethodOptions, build_method
+        from unseg_core.params import build
+        from unseg_core.protect.engine import check_source, check_target, protect_with
+        from unseg_core.protect.execution import Execution, choose_engine
+        from unseg_core.protect.methods import MethodOptions
+        from unseg_core.protect.plan import plan_run
+        from unseg_core.protect.shares import Recipe
 
-        opened = open_layout(layout, source, classes=_names(classes), masks=masks)
+        opened = open_layout(layout, source, classes=_names(classes), masks=masks, split=split, annotations=annotations)
         file = _generator_file(method, generator)
         where, number = _device(device, precision)
         chosen = {"targets": targets, "prompt": prompt, "method": method, "image_format": image_format}
-        chosen["precision"] = number
-        settings = _settings(
-            opened, layout, file, {**chosen, "no_target": no_target, "seed": seed}, epsilon, epsilon_bg
-        )
+        chosen |= {"precision": number, "split": split or "", "annotations": annotations or ""}
+        settings = _settings(opened, file, {**chosen, "no_target": no_target, "seed": seed}, epsilon, epsilon_bg)
         check_source(opened, settings)
         check_target(source, target)
-        if dry_run:
-            plan = _plan(opened, settings)
-            _show(as_json, plan, f"would write {plan['images']} images ({plan['bytes']:,} bytes) to {target}")
-            return OK
         options = MethodOptions(seed=seed, prompt=prompt, generator=file, device=where, precision=number)
-        built = build_method(method, options)
-        summary = protect_dataset(opened, built, settings, target, workers=workers, overwrite=overwrite)
+        recipe = Recipe(name=method, options=options)
+        how: dict[str, Any] = {"engine": engine, "workers": workers, "batch_size": batch_size, "processes": processes}
+        execution = build(Execution, {**how, "ray_address": ray_address}, "")
+        if dry_run:
+            plan = plan_run(opened, recipe, settings, execution, where)
+            _show(as_json, plan, _plan_text(plan, target))
+            return OK
+        summary = protect_with(choose_engine(recipe, execution, where), opened, settings, target, overwrite=overwrite)
         _show(as_json, summary, _protect_text(summary["totals"], target))
         return FAILED if summary["totals"]["failed"] else OK
 
@@ -100,6 +119,8 @@ def verify(
     target: Annotated[str, typer.Argument(help="Folder of the protected copy.")],
     against: Annotated[str | None, typer.Option(help="Folder of the original data set.")] = None,
     masks: Annotated[str | None, typer.Option(help="Folder of the original's masks, if elsewhere.")] = None,
+    split: Annotated[str | None, typer.Option(help="As in `unseg protect`.")] = None,
+    annotations: Annotated[str | None, typer.Option(help="As in `unseg protect`.")] = None,
     as_json: Json = False,
 ) -> None:
     """Check a protected copy against its manifest and, if given, the originals."""
@@ -109,7 +130,8 @@ def verify(
 
         from unseg_core.protect.verify import verify_copy
 
-        result = verify_copy(target, against, masks=masks)
+        opened = _original(target, against, masks, split, annotations) if against else None
+        result = verify_copy(target, against, layout=opened)
         problems = "".join(f"\n  {difference}" for difference in result.differences)
         over = f", {len(result.over_budget)} JPEG files over the budget as stated" if result.over_budget else ""
         text = f"{result.checked} images checked: {len(result.differences)} differences{over}{problems}"
@@ -120,16 +142,152 @@ def verify(
 
 
 @app.command()
+def weights(
+    target: Annotated[Path, typer.Argument(help="Folder for generator.safetensors and surrogate.safetensors.")],
+    size: Annotated[str, typer.Option(help="tiny, small, vit_b, vit_l or vit_h.")] = "small",
+    generator: Annotated[str, typer.Option(help="random, sam or published.")] = "random",
+    surrogate: Annotated[str, typer.Option(help="random, mae, resnet50 or resnet50-random.")] = "random",
+    generator_url: Annotated[str, typer.Option(help="Where its checkpoint is, if not at the official place.")] = "",
+    surrogate_url: Annotated[str, typer.Option(help="The same for the surrogate.")] = "",
+    seed: Annotated[int, typer.Option(help="Of what is random.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Write the state that a training starts from. Official checkpoints are downloaded."""
+
+    def work() -> int:
+        from unseg_core.model.official_start import write_start
+        from unseg_core.params import WeightsParams, build
+
+        names = {"generator": generator, "surrogate": surrogate}
+        urls = {"generator_url": generator_url, "surrogate_url": surrogate_url}
+        params = build(WeightsParams, {"size": size, "seed": seed, **names, **urls}, "weights")
+        written = write_start(params, target, downloads=target / ".downloads")
+        _show(as_json, written, "\n".join(f"{name}: sha256 {sha256}" for name, sha256 in written.items()))
+        return OK
+
+    _run(work, as_json)
+
+
+@app.command()
+def train(
+    sources: Annotated[list[str], typer.Argument(help="Folders of images with masks.")],
+    start: Annotated[Path, typer.Option("--weights", help="Folder that `unseg weights` has written.")],
+    out: Annotated[Path, typer.Option(help="Folder of the generator.")],
+    validation: Annotated[list[str] | None, typer.Option(help="Folder to validate on; may be repeated.")] = None,
+    layout: Annotated[str, typer.Option(help="Of all of them: auto, or a name that `unseg layouts` lists.")] = "auto",
+    params: Annotated[Path | None, typer.Option(help="YAML file with sections train and runtime.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE, such as train.epochs=9; may be repeated.")
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Measure a few steps, say what it takes, and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a generator. A run that was cut off is continued by the same command; `torchrun` runs it on many GPUs."""
+
+    def work() -> int:
+        from dataclasses import asdict
+
+        from unseg_core.train.plan import plan_training
+        from unseg_core.train.run import open_run, run_training
+        from unseg_core.train.stop import StopRequest
+
+        job = _train_job(sources, validation or [], layout, start, out, params, setting or [])
+        if plan:
+            planned = asdict(plan_training(open_run(job)))
+            _show(as_json, planned, "\n".join(f"{name:24s} {_number(value)}" for name, value in planned.items()))
+            return OK
+        stop = StopRequest()
+        stop.listen()
+        trained = run_training(job, stop=stop)
+        if trained is not None:
+            _show(
+                as_json, trained.metrics, f"generator: {job.output}/generator.safetensors; README.md says how it went"
+            )
+        return OK
+
+    _run(work, as_json)
+
+
+def _number(value: object) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _train_job(
+    sources: list[str],
+    validation: list[str],
+    layout: str,
+    start: Path,
+    out: Path,
+    params: Path | None,
+    settings: list[str],
+) -> TrainJob:
+    from unseg_core.data.layouts import open_layout
+    from unseg_core.params import RuntimeParams, TrainParams, build
+    from unseg_core.train.dataset import TrainSource
+    from unseg_core.train.processes import processes_from
+    from unseg_core.train.run import TrainJob
+
+    def opened(roots: list[str]) -> list[TrainSource]:
+        return [TrainSource(name=root, layout=open_layout(layout, root)) for root in roots]
+
+    chosen = _read_settings(params, settings)
+    named: dict[str, Any] = {"sources": [], "validation": []}  # here they are arguments
+    return TrainJob(
+        sources=opened(sources),
+        validation=opened(validation),
+        weights=start,
+        output=out,
+        work=out / ".work",
+        params=build(TrainParams, {**chosen.get("train", {}), **named}, "train"),
+        runtime=build(RuntimeParams, chosen.get("runtime", {}), "runtime"),
+        processes=processes_from(os.environ),
+    )
+
+
+def _read_settings(path: Path | None, settings: list[str]) -> dict[str, dict[str, Any]]:
+    """Sections of a YAML file, with `NAME=VALUE` over them."""
+    sections: dict[str, dict[str, Any]] = {}
+    if path is not None:
+        import yaml
+
+        try:
+            sections = dict(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        except (OSError, yaml.YAMLError, ValueError, TypeError) as error:
+            raise ParameterError(f"{path} cannot be read as YAML ({' '.join(str(error).split())})") from None
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        section, dot, key = name.partition(".")
+        if not (equals and dot) or section not in ("train", "runtime"):
+            raise ParameterError(f"--set {setting!r}: write train.NAME=VALUE or runtime.NAME=VALUE")
+        try:
+            parsed = json.loads(value)
+        except ValueError:
+            parsed = value
+        sections[section] = {**sections.get(section, {}), key: parsed}
+    return sections
+
+
+@app.command()
 def layouts(as_json: Json = False) -> None:
     """List the data set layouts that can be read and mirrored."""
 
     def work() -> int:
         from unseg_core.data.layouts import DESCRIPTIONS
 
-        _show(as_json, DESCRIPTIONS, "\n".join(f"{name:10s} {text}" for name, text in DESCRIPTIONS.items()))
+        _show(as_json, DESCRIPTIONS, "\n".join(f"{name:14s} {text}" for name, text in DESCRIPTIONS.items()))
         return OK
 
     _run(work, as_json)
+
+
+def _original(target: str, against: str, masks: str | None, split: str | None, annotations: str | None) -> Layout:
+    """The original of a copy, opened as the copy's manifest says."""
+    from unseg_core.data.layouts import open_layout
+    from unseg_core.protect.manifest import read_summary, settings_from
+
+    settings = settings_from(read_summary(target)["settings"])
+    options = {"masks": masks, "split": split, "annotations": annotations}
+    return open_layout(settings.layout, against, classes=settings.classes, **options)
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -143,11 +301,9 @@ def _generator_file(method: str, generator: str | None) -> Path | None:
         raise ParameterError(
             "method unseg needs a generator: --generator data/generator/generator.safetensors after `make repro`"
         )
-    if generator.startswith("models:/"):
-        from unseg_core.model.registry_uri import resolve_model_uri
+    from unseg_core.model.generator_reference import resolve_generator
 
-        return resolve_model_uri(generator)
-    return Path(generator)
+    return resolve_generator(generator)
 
 
 def _device(name: str, precision: str) -> tuple[str, Precision]:
@@ -160,10 +316,10 @@ def _device(name: str, precision: str) -> tuple[str, Precision]:
 
 
 def _settings(
-    opened: Layout, layout: str, generator: Path | None, chosen: dict[str, Any], epsilon: float, epsilon_bg: float
+    opened: Layout, generator: Path | None, chosen: dict[str, Any], epsilon: float, epsilon_bg: float
 ) -> Settings:
     """Checked by the same dataclasses that check params.yaml."""
-    from unseg_core.data.layouts import detect_layout
+    from unseg_core.data.sample import resolve_targets
     from unseg_core.model.weights import generator_sha256
     from unseg_core.params import DatasetParams, ProtectParams, build
     from unseg_core.protect.manifest import Settings
@@ -171,12 +327,12 @@ def _settings(
     dataset = build(
         DatasetParams,
         {
-            "layout": detect_layout(opened.root) if layout == "auto" else layout,
+            "layout": opened.name,
             "classes": list(opened.classes),
             "epsilon": epsilon,
             "epsilon_bg": epsilon_bg,
-            "targets": chosen["targets"],
-            "prompt": chosen["prompt"],
+            "targets": resolve_targets(chosen["targets"], opened.classes, opened.class_ids),
+            **{key: chosen[key] for key in ("prompt", "split", "annotations")},
         },
         "",
     )
@@ -185,14 +341,16 @@ def _settings(
     return Settings.of(dataset, how, method=chosen["method"], generator_sha256=sha256, precision=chosen["precision"])
 
 
-def _plan(opened: Layout, settings: Settings) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from unseg_core import storage
-
-    images = [storage.join(opened.root, sample.image) for sample in opened.samples()]
-    size = sum(storage.size_of(image) for image in images)
-    return {"images": len(images), "bytes": size, "settings": asdict(settings)}
+def _plan_text(plan: dict[str, Any], target: str) -> str:
+    measured = plan["measured"]
+    found = ", ".join(
+        f"{count} {name}" for name, count in [*measured["statuses"].items(), *measured["classes"].items()]
+    )
+    return (
+        f"would write {plan['images']} images ({plan['bytes']:,} bytes, about {plan['output_bytes']:,} after) "
+        f"and {plan['carried_files']} other files ({plan['carried_bytes']:,} bytes) to {target}\n"
+        f"about {plan['seconds']:,} s in one process here, measured on {measured['images']} images: {found}"
+    )
 
 
 def _protect_text(totals: dict[str, Any], target: str) -> str:

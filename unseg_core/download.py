@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-import time
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,6 +39,7 @@ class _Job:
     digest: str | None
     max_bytes: int
     attempts: int
+    stop: threading.Event
 
     @property
     def label(self) -> str:
@@ -59,7 +60,15 @@ class _Job:
         return self.target.parent / f"{TEMPORARY_PREFIX}{self.target.name}.json"
 
 
-def download(url: str, target: Path, *, digest: str | None, max_bytes: int, attempts: int = ATTEMPTS) -> str:
+def download(
+    url: str,
+    target: Path,
+    *,
+    digest: str | None,
+    max_bytes: int,
+    attempts: int = ATTEMPTS,
+    stop: threading.Event | None = None,
+) -> str:
     """Fetch `url` into `target` unless it is there already, and return its sha256.
 
     A file that is there with the right digest is not asked for again. Without a digest it is kept if the source says
@@ -70,13 +79,16 @@ def download(url: str, target: Path, *, digest: str | None, max_bytes: int, atte
         digest: "sha256:HEX" or "md5:HEX"; the first six digits or more.
         max_bytes: a larger file is refused.
         attempts: how many in a row may fail without a byte received.
+        stop: once set, by another thread, the download ends at the next block.
 
     Raises:
-        DataError: there is no such file, it is too large or not the one expected, or the connection keeps breaking.
+        DataError: there is no such file, it is too large or not the one expected, the connection keeps breaking, or it
+            was stopped.
     """
     if digest is not None and not is_digest(digest):
         raise DataError(f"{digest!r} is no digest; write sha256:HEX or md5:HEX with at least six digits")
-    job = _Job(url=url, target=target, digest=digest, max_bytes=max_bytes, attempts=attempts)
+    stop = stop or threading.Event()
+    job = _Job(url=url, target=target, digest=digest, max_bytes=max_bytes, attempts=attempts, stop=stop)
     try:
         if digest is None or not has_digest(target, digest):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -155,6 +167,7 @@ def _fetch(job: _Job, source: RemoteFile, file: BinaryIO) -> bool:
     ranges, failures = True, 0
     while True:
         start = _length(file)
+        _check_not_stopped(job)
         try:
             version = source.version()
             if _is_kept(job, version):
@@ -175,7 +188,12 @@ def _fetch(job: _Job, source: RemoteFile, file: BinaryIO) -> bool:
             if failures >= job.attempts:
                 message = f"{job.label}: the connection keeps breaking ({error}); the same command continues"
                 raise DataError(message) from None
-            time.sleep(min(0.25 * 2**failures, LONGEST_WAIT))
+            job.stop.wait(min(0.25 * 2**failures, LONGEST_WAIT))
+
+
+def _check_not_stopped(job: _Job) -> None:
+    if job.stop.is_set():
+        raise DataError(f"{job.label} was stopped; the same command continues")
 
 
 def _is_kept(job: _Job, version: FileVersion) -> bool:
@@ -223,6 +241,7 @@ def _copy(job: _Job, source: RemoteFile, file: BinaryIO, version: FileVersion, *
             file.write(block)
             file.flush()
             show(len(block))
+            _check_not_stopped(job)
     if version.size is not None and offset != version.size:
         raise ConnectionBrokenError(f"it ended after {offset} of {version.size} bytes")
 

@@ -6,23 +6,36 @@ Images are handled as stored: an EXIF orientation is carried over, not applied, 
 from __future__ import annotations
 
 import io
+import math
 import warnings
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 from torch.nn import functional as F
 
 from unseg_core.errors import ImageError
+from unseg_core.tiff import TiffStyle, check_tiff, tiff_options, tiff_style
 
+PNG_DEPTH = 24
+"""Where a PNG says its bits a channel."""
 MAX_PIXELS = 200_000_000
 """Larger images are refused: a small file can claim any size (decompression bomb)."""
 
-FORMATS = {"PNG": "png", "JPEG": "jpeg"}
-EXTENSIONS = (".png", ".jpg", ".jpeg")
+ImageFormat = Literal["png", "jpeg", "tiff"]
+FORMATS: dict[str, ImageFormat] = {"PNG": "png", "JPEG": "jpeg", "TIFF": "tiff"}
+LOSSLESS = frozenset({"png", "tiff"})
+SUFFIXES: dict[ImageFormat, tuple[str, ...]] = {
+    "png": (".png",),
+    "jpeg": (".jpg", ".jpeg"),
+    "tiff": (".tif", ".tiff"),
+}
+"""Of file names, the one for new files first."""
+EXTENSIONS = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +44,14 @@ class Picture:
 
     pixels: np.ndarray
     """uint8 HxWx3; a grey image has three equal channels."""
-    format: Literal["png", "jpeg"]
+    format: ImageFormat
     grey: bool = False
     """The file has one channel and is written with one."""
     alpha: np.ndarray | None = None
     """uint8 HxW, carried over."""
     exif: bytes = b""
     icc_profile: bytes = b""
+    tiff: TiffStyle = field(default_factory=TiffStyle)
 
 
 def _open(data: bytes, name: str) -> Image.Image:
@@ -48,6 +62,8 @@ def _open(data: bytes, name: str) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data))
+            if image.format not in FORMATS:
+                raise ImageError(f"{name} is {image.format}; convert it to PNG or JPEG")
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(f"{name} claims {image.width}x{image.height} pixels, over the limit of {MAX_PIXELS:,}")
             if getattr(image, "n_frames", 1) > 1:
@@ -61,63 +77,109 @@ def _open(data: bytes, name: str) -> Image.Image:
 
 
 def decode_image(data: bytes, name: str) -> Picture:
-    """Decode a PNG or JPEG of 8 bits a channel: grey, RGB, grey or RGB with alpha, or palette.
+    """Decode a PNG, JPEG or TIFF of 8 bits a channel: grey, RGB, grey or RGB with alpha, palette, or black and white.
 
     Raises:
         ImageError: damaged, too large, or of another kind; the message names the file.
     """
     image = _open(data, name)
-    if image.format not in FORMATS:
-        raise ImageError(f"{name} is {image.format or 'of unknown format'}; convert it to PNG or JPEG")
     if image.mode not in ("L", "RGB", "LA", "RGBA", "P", "1"):
         raise ImageError(f"{name} has the pixel type {image.mode}; convert it to 8-bit grey or RGB")
+    _check_channels(image, data, name)
     alpha = np.asarray(image.getchannel("A")) if image.mode in ("LA", "RGBA") else None
     if "transparency" in image.info and alpha is None:
         alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    is_tiff = isinstance(image, TiffImageFile)
     return Picture(
         pixels=np.array(image.convert("RGB")),
-        format="png" if image.format == "PNG" else "jpeg",
+        format=FORMATS[str(image.format)],
         grey=image.mode in ("L", "LA", "1"),
         alpha=alpha,
-        exif=image.info.get("exif", b""),
-        icc_profile=image.info.get("icc_profile", b""),
+        exif=b"" if is_tiff else image.info.get("exif", b""),
+        icc_profile=image.info.get("icc_profile") or b"",
+        tiff=tiff_style(image) if isinstance(image, TiffImageFile) else TiffStyle(),
     )
 
 
-def encode_image(pixels: np.ndarray, picture: Picture, image_format: Literal["png", "jpeg"]) -> bytes:
+def _check_channels(image: Image.Image, data: bytes, name: str) -> None:
+    """Refuse what PIL would silently make 8-bit RGB of: 16 bits a channel, more bands, premultiplied alpha."""
+    if image.format == "PNG" and data[PNG_DEPTH] > 8:
+        raise ImageError(f"{name} has {data[PNG_DEPTH]} bits a channel; convert it to 8 bits")
+    if isinstance(image, TiffImageFile):
+        check_tiff(image, name)
+
+
+def encode_image(pixels: np.ndarray, picture: Picture, image_format: ImageFormat) -> bytes:
     """Encode uint8 HxWx3 with the colour type and metadata of `picture`.
 
-    PNG is lossless; JPEG is quality 100 without chroma subsampling. A grey picture must have equal channels.
+    PNG and TIFF are lossless; JPEG is quality 100 without chroma subsampling. A grey picture must have equal channels.
+
+    Raises:
+        ImageError: the format cannot hold it (sides over 65,500 pixels as JPEG).
     """
     image = Image.fromarray(pixels[:, :, 0] if picture.grey else pixels)
-    if picture.alpha is not None and image_format == "png":
+    if picture.alpha is not None and image_format != "jpeg":
         image.putalpha(Image.fromarray(picture.alpha))
-    options: dict[str, object] = {"format": "PNG", "compress_level": 4}
+    options: dict[str, Any] = {"format": "PNG", "compress_level": 4}
     if image_format == "jpeg":
         options = {"format": "JPEG", "quality": 100, "subsampling": 0}
-    if picture.exif:
+    if image_format == "tiff":
+        options = tiff_options(picture.tiff)
+    elif picture.exif:
         options["exif"] = picture.exif
     if picture.icc_profile:
         options["icc_profile"] = picture.icc_profile
     buffer = io.BytesIO()
-    image.save(buffer, **options)  # type: ignore[arg-type]  # PIL types its options as Any by keyword only
+    try:
+        image.save(buffer, **options)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"the image cannot be written as {image_format} ({error}); choose image_format png") from None
     return buffer.getvalue()
 
 
-def decode_label_map(data: bytes, name: str) -> tuple[np.ndarray, bool]:
+def decode_label_map(data: bytes, name: str, *, labels: bool = False) -> tuple[np.ndarray, bool]:
     """Decode a mask file: uint8 HxW values (palette indices for palette files), and whether it is lossless.
 
+    Args:
+        labels: values are class numbers, so that colours cannot be told apart by their brightness.
+
     Raises:
-        ImageError: damaged, too large, or deeper than 8 bits.
+        ImageError: damaged, too large, deeper than 8 bits, or coloured although its values are class numbers.
     """
     image = _open(data, name)
     if image.mode in ("RGB", "RGBA", "LA"):
+        if labels and _has_colour(image):
+            raise ImageError(f"{name} is a colour picture; give class numbers as a grey or palette PNG")
         image = image.convert("L")
     if image.mode == "1":
         return np.array(image).astype(np.uint8), True
     if image.mode not in ("L", "P"):
         raise ImageError(f"{name} has the pixel type {image.mode}; masks need 8 bits a pixel")
     return np.array(image), image.format != "JPEG"
+
+
+def decode_id_map(data: bytes, name: str) -> np.ndarray:
+    """Decode numbers of segments, int32 HxW: 16-bit or 8-bit grey as they are, colours as R + 256 G + 256^2 B.
+
+    Raises:
+        ImageError: damaged, too large, lossy, or of another pixel type.
+    """
+    image = _open(data, name)
+    if image.format == "JPEG":
+        raise ImageError(f"{name} is a JPEG, which changes the numbers of segments; give a PNG")
+    if image.mode == "RGB":
+        _check_channels(image, data, name)
+        red, green, blue = np.moveaxis(np.asarray(image).astype(np.int32), -1, 0)
+        ids: np.ndarray = red + 256 * green + 65_536 * blue
+        return ids
+    if image.mode not in ("L", "I", "I;16", "I;16B"):
+        raise ImageError(f"{name} has the pixel type {image.mode}; numbers of segments are grey or RGB")
+    return np.array(image).astype(np.int32)
+
+
+def _has_colour(image: Image.Image) -> bool:
+    red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")), -1, 0)
+    return not (np.array_equal(red, green) and np.array_equal(red, blue))
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
@@ -147,7 +209,45 @@ def resize_nearest(mask_HW: np.ndarray, height: int, width: int) -> np.ndarray:
     return resized
 
 
+WHOLE = 4096
+"""Pixels: of larger squares only the part that the image covers is computed, so that long images need little memory."""
+
+
 def network_input(image_HWC: np.ndarray, side: int) -> Tensor:
     """uint8 HxWx3 to float32 [3, side, side] in [0, 1]: zero-padded to a square, then resized."""
     image = torch.from_numpy(np.ascontiguousarray(image_HWC.transpose(2, 0, 1))).float()
-    return resize_bilinear(pad_to_square(image), side) / 255.0
+    longer = max(image.shape[1:])
+    if longer <= WHOLE:
+        return resize_bilinear(pad_to_square(image), side) / 255.0
+    # Zeros resized are zeros: only what is near the image is padded.
+    margin = 2 * math.ceil(longer / side) + 2
+    rows, columns = (_rescalable(extent + margin, longer, side) for extent in image.shape[1:])
+    part = _rescale(F.pad(image, (0, columns - image.shape[2], 0, rows - image.shape[1])), longer, side)
+    square = torch.zeros(3, side, side)
+    square[:, : part.shape[1], : part.shape[2]] = part[:, :side, :side]
+    return square / 255.0
+
+
+def enlarge_to(square_Cnn: Tensor, height: int, width: int) -> Tensor:
+    """[C, n, n] to [C, height, width]: resized to the square of the longer side, and cropped."""
+    longer, side = max(height, width), square_Cnn.shape[-1]
+    if longer <= WHOLE:
+        return resize_bilinear(square_Cnn, longer)[:, :height, :width]
+    rows, columns = (_rescalable(math.ceil(extent * side / longer) + 1, side, longer) for extent in (height, width))
+    return _rescale(square_Cnn[:, :rows, :columns], side, longer)[:, :height, :width]
+
+
+def _rescale(image_CHW: Tensor, old: int, new: int) -> Tensor:
+    """A part of what resize_bilinear makes of a square of side `old`, to 1e-5 of the values."""
+    # The tiny factor keeps old * (new / old) from falling below new.
+    scale = new / old * (1 + 1e-12)
+    return F.interpolate(
+        image_CHW[None], scale_factor=scale, mode="bilinear", align_corners=False, recompute_scale_factor=False
+    )[0]
+
+
+def _rescalable(extent: int, old: int, new: int) -> int:
+    """The next extent, at most `old`, that changes with the scale: for one that does not, PyTorch skips the scale."""
+    while extent < old and math.floor(extent * new / old) == extent:
+        extent += 1
+    return min(extent, old)

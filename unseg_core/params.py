@@ -17,6 +17,11 @@ from unseg_core.errors import ParameterError
 
 T = TypeVar("T")
 
+LayoutName = Literal[
+    "voc", "ade20k", "cityscapes", "nwpu", "ssdd", "whu", "coco", "coco-panoptic", "hqseg", "lung", "kvasir", "folder"
+]  # fmt: skip
+"""The keys of unseg_core.data.layouts.LAYOUTS, which is on a higher floor (a test compares them)."""
+
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
     """Raise ParameterError unless low <= value <= high."""
@@ -41,9 +46,15 @@ class RuntimeParams:
     for it."""
     threads: int = 2
     """CPU threads of one process. Fixed, because sums in another order give other last bits."""
+    workers: int = 0
+    """Processes that read and augment training images beside each training process; 0: that one does it itself."""
+    processes: int = 1
+    """Training processes on this machine; 0: one for each GPU. For several machines start `torchrun` yourself."""
 
     def __post_init__(self) -> None:
         check_range("runtime.threads", self.threads, 1, 1024)
+        check_range("runtime.workers", self.workers, 0, 256)
+        check_range("runtime.processes", self.processes, 0, 1024)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +63,14 @@ class SourceParams:
 
     role: Literal["training", "datasets"]
     """`training`: the generator learns from it; `datasets`: it is protected and evaluated."""
-    kind: Literal["scenes", "files"]
-    """`scenes`: rendered by this project; `files`: copied from `path`."""
-    layout: Literal["folder", "hqseg"] = "folder"
+    kind: Literal["scenes", "files", "hqseg"]
+    """`scenes`: rendered by this project; `files`: copied from `path`; `hqseg`: HQSeg-44K, fetched and checked."""
+    layout: LayoutName = "folder"
     path: str = ""
-    """For `files`: a URL, an absolute path, or a path below UNSEG_DATA."""
+    """For `files`: a URL, an absolute path, or a path below UNSEG_DATA. For `hqseg` such a folder that holds DIS5K.zip,
+    cascade_psp.zip and thin_object_detection.zip; empty for the official location."""
+    archives: tuple[str, ...] = ()
+    """For `hqseg`, instead of `path`: where each archive is; `#sha256:HEX` at the end of an entry is checked."""
     count: int = 0
     """Number of images; 0 takes all of them (`files`)."""
     size: int = 128
@@ -68,6 +82,13 @@ class SourceParams:
         check_range("sources.*.size", self.size, 32, 4096)
         if self.kind == "scenes" and (self.count == 0 or self.layout != "folder"):
             raise ParameterError("sources.*: kind 'scenes' needs a count above 0 and layout 'folder'")
+        if self.kind == "hqseg" and self.layout == "folder":
+            # Its only one, and the field's default is another.
+            object.__setattr__(self, "layout", "hqseg")
+        if self.kind == "hqseg" and (self.count or (self.path and self.archives)):
+            raise ParameterError("sources.*: kind 'hqseg' takes no count, and path or archives, not both")
+        if self.archives and self.kind != "hqseg":
+            raise ParameterError("sources.*.archives is for kind 'hqseg'; give path")
         if self.kind == "files" and not self.path:
             raise ParameterError("sources.*.path is empty; kind 'files' needs the folder or URL to copy from")
 
@@ -117,6 +138,9 @@ class TrainParams:
     surrogate_every: int = 4
     """Epochs 0, k, 2k, ... train the surrogate; all others the generator."""
     batch_size: int = 4
+    """Images of one optimiser step, over all processes."""
+    micro_batch: int = 0
+    """Images that a process runs at one time; gradients of a step's parts are added up. 0: its whole share."""
     learning_rate: float = 1e-4
     """Of Adam, for both players."""
     decay_epoch: int = 20
@@ -134,7 +158,18 @@ class TrainParams:
     """Large-scale jitter: the range of sizes relative to the input size."""
     points: int = 12_544
     """Points at which the losses are sampled (112 x 112 in the paper)."""
+    validation: tuple[str, ...] = ()
+    """Names of the sources that both phases are validated on, noised and clean; `NAME:SPLIT` for one of its splits."""
+    validation_images: int = 0
+    """Of each of them, the first so many; 0 takes all."""
+    validate_every: int = 1
+    """Validate after every so many epochs, and after the last."""
+    gradient_checkpointing: bool = False
+    """Keep only the input of every transformer block for the backward pass: far less memory, a third more time."""
+    compile: bool = False
+    """Let torch.compile fuse what lies between the products of the encoders; needs a C++ compiler."""
     checkpoint_minutes: float = 10.0
+    """A checkpoint is written after every epoch, and within one after so many minutes."""
 
     def __post_init__(self) -> None:
         check_range("train.epochs", self.epochs, 1, 100_000)
@@ -145,21 +180,34 @@ class TrainParams:
         check_range("train.epsilon_bg", self.epsilon_bg, 0, 255)
         check_range("train.scale_min", self.scale_min, 0.01, self.scale_max)
         check_range("train.points", self.points, 4, 1_000_000)
+        check_range("train.micro_batch", self.micro_batch, 0, 65_536)
+        check_range("train.validate_every", self.validate_every, 1, 100_000)
+        check_range("train.validation_images", self.validation_images, 0, 10_000_000)
+        check_range("train.checkpoint_minutes", self.checkpoint_minutes, 0, 100_000)
+
+
+MAX_CLASSES = 65_534
+"""What 16-bit maps of categories hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetParams:
     """How one data set is read, protected and split."""
 
-    layout: Literal["folder", "hqseg"] = "folder"
-    classes: tuple[str, ...] = ("object",)
-    """Names of the classes 1, 2, ... of the label maps; one name means binary masks."""
+    layout: LayoutName = "folder"
+    classes: tuple[str, ...] = ()
+    """Names of the classes 1, 2, ... of the label maps; one name means binary masks. Empty: the layout's own, which all
+    but `folder`, `hqseg`, `whu`, `kvasir` and `lung` insist on."""
+    split: str = ""
+    """Only the samples of this split are protected and evaluated; empty: all."""
+    annotations: str = ""
+    """For `coco` and `coco-panoptic`: the JSON file, below the data set or anywhere; empty: in the usual place."""
     epsilon: float = 8.0
     """Budget inside the protected region, 8-bit levels."""
     epsilon_bg: float = 2.0
     """Budget outside, 8-bit levels."""
     targets: str = "all"
-    """`all`, `things`, or class names separated by commas."""
+    """`all`, `things`, or classes separated by commas: names, or the data set's own numbers."""
     prompt: Literal["mask", "box", "point", "whole"] = "mask"
     test_share: float = 0.2
     """Share of the images that evaluation keeps for testing, drawn by a hash of their ids."""
@@ -168,8 +216,8 @@ class DatasetParams:
         check_range("datasets.*.epsilon", self.epsilon, 0, 255)
         check_range("datasets.*.epsilon_bg", self.epsilon_bg, 0, 255)
         check_range("datasets.*.test_share", self.test_share, 0.01, 0.99)
-        if not self.classes or len(set(self.classes)) != len(self.classes) or len(self.classes) > 254:
-            raise ParameterError("datasets.*.classes needs 1 to 254 different names")
+        if len(set(self.classes)) != len(self.classes) or len(self.classes) > MAX_CLASSES:
+            raise ParameterError(f"datasets.*.classes needs different names, at most {MAX_CLASSES:,}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,28 +230,57 @@ class ProtectParams:
     """`auto` keeps each file's format; `png` is lossless for every source."""
     no_target: Literal["copy", "skip", "whole"] = "copy"
     """What happens to images without a target object."""
+    engine: Literal["local", "ray"] = "local"
+    """Where the work is done; this and what follows change no byte in float32."""
+    workers: int = 0
+    """Threads of a process that decode, and as many that encode; 0: by device."""
+    batch_size: int = 0
+    """Images of one pass of the network; 0: by device."""
+    processes: int = 0
+    """Of this machine; 0: one, or one for each GPU."""
+    ray_address: str = ""
+    """Of the Ray cluster; empty starts one on this machine."""
+
+    def __post_init__(self) -> None:
+        check_range("protect.workers", self.workers, 0, 1024)
+        check_range("protect.batch_size", self.batch_size, 0, 4096)
+        check_range("protect.processes", self.processes, 0, 1024)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaselinesParams:
     """Methods to protect the same data sets with, for comparison."""
 
-    methods: tuple[str, ...] = ("uniform",)
+    methods: tuple[Literal["uniform", "synper", "ar", "cuda"], ...] = ("uniform",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateParams:
     """The recipe of the downstream models."""
 
+    task: Literal["semantic", "medical", "instance", "panoptic", "detection", "interactive"] = "semantic"
+    """What is learned and scored; `medical` is `semantic` with IoU and Dice."""
     model: str = "unetplusplus"
     """A name in unseg_core.evaluate.models.MODELS."""
     encoder: str = "resnet18"
+    """A name that the model knows; `deeplabv1` has only VGG16 and ignores it."""
     decoder_channels: tuple[int, ...] = (256, 128, 64, 32, 16)
+    """Of `unetplusplus`."""
+    width: Literal["paper", "tiny"] = "paper"
+    """`tiny`: the same architecture, narrow and shallow, for tests and CPUs; not for the encoders of smp."""
+    encoder_weights: str = ""
+    """Of the encoder: a file, a Hub name (`mask2former`) or `imagenet` (smp); empty: random."""
+    weights: str = ""
+    """Of the whole model: a file or Hub name; its classes may be others. Empty: random."""
     size: int = 256
     """Images and labels are resized to this height and width in pixels."""
     epochs: int = 40
     batch_size: int = 16
     learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    """Of AdamW."""
+    clip_norm: float = 0.0
+    """Gradients are scaled down to this norm; 0: they are not."""
     seeds: tuple[int, ...] = (0, 1, 2)
     parallel: int = 1
     """Seeds trained at the same time, each in a process of its own with an equal share of runtime.threads."""
@@ -215,6 +292,8 @@ class EvaluateParams:
         check_range("evaluate.epochs", self.epochs, 1, 100_000)
         check_range("evaluate.batch_size", self.batch_size, 2, 65_536)
         check_range("evaluate.learning_rate", self.learning_rate, 1e-9, 1.0)
+        check_range("evaluate.weight_decay", self.weight_decay, 0.0, 1.0)
+        check_range("evaluate.clip_norm", self.clip_norm, 0.0, 1e6)
         check_range("evaluate.test_every", self.test_every, 1, 100_000)
         check_range("evaluate.parallel", self.parallel, 1, 1024)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
@@ -228,6 +307,8 @@ class RunParams:
     dataset: str
     train_on: str
     """data/datasets/NAME (clean) or data/protected/NAME/METHOD."""
+    evaluate: dict[str, Any] = field(default_factory=dict)
+    """What differs from the section `evaluate` in this run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,6 +327,8 @@ class TrackingParams:
     experiment: str = "unseg"
     model: str = "unseg-generator"
     alias: str = "champion"
+    live: bool = True
+    """Follow a training in MLflow while it runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,14 +352,29 @@ class Params:
         for section in ("sources", "datasets", "runs"):
             for name in getattr(self, section):
                 check_name(section, name)
-        for name in self.train.sources:
-            if name not in self.sources or self.sources[name].role != "training":
-                raise ParameterError(f"train.sources: {name!r} is not a source with role 'training'")
+        for key in ("sources", "validation"):
+            for entry in getattr(self.train, key):
+                name = entry.partition(":")[0]
+                if name not in self.sources or self.sources[name].role != "training":
+                    raise ParameterError(f"train.{key}: {name!r} is not a source with role 'training'")
+                if self.sources[name].kind == "hqseg" and entry == name:
+                    raise ParameterError(f"train.{key}: {name!r} has two splits; write {name}:train or {name}:val")
         for name in self.protect.datasets:
             self._known("protect.datasets", name)
         for name, run in self.runs.items():
             self._known(f"runs.{name}.dataset", run.dataset)
             self._check_train_on(name, run)
+            self.recipe(name)
+
+    def recipe(self, run: str) -> EvaluateParams:
+        """The section `evaluate` with what the run changes in it.
+
+        Raises:
+            ParameterError: an unknown key, a value of the wrong type or out of range.
+        """
+        changes = self.runs[run].evaluate
+        base = {one.name: getattr(self.evaluate, one.name) for one in fields(self.evaluate)}
+        return build(EvaluateParams, {**base, **changes}, f"runs.{run}.evaluate") if changes else self.evaluate
 
     def _known(self, where: str, dataset: str) -> None:
         if dataset not in self.datasets:
@@ -337,6 +435,8 @@ def _suggestion(key: str, known: list[str]) -> str:
 def _convert(hint: Any, value: Any, where: str) -> Any:
     """Check `value` against the type `hint`; lists become tuples, ints are taken where floats are due."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
     if is_dataclass(hint):
         return build(typing.cast(type, hint), value, where)
     if origin is Literal:

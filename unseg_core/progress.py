@@ -1,11 +1,20 @@
-"""Progress of long work: one line that updates on a terminal, plain lines every ten seconds in a log."""
+"""Progress of long work: one line that updates on a terminal, plain lines every ten seconds in a log.
+
+Work in several threads at once has a line each.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 LOG_SECONDS = 10.0
 
@@ -13,21 +22,50 @@ LOG_SECONDS = 10.0
 @contextlib.contextmanager
 def progress(label: str, total: int, unit: str = "images") -> Iterator[Callable[[int], None]]:
     """Yield a function to call with the number of units just done."""
-    if sys.stderr.isatty():
-        with contextlib.suppress(ImportError):
-            yield from _terminal(label, total, unit)
-            return
-    yield from _log(label, total, unit)
+    if sys.stderr.isatty() and importlib.util.find_spec("rich"):
+        with _BARS.bar(label, total, unit) as advance:
+            yield advance
+    else:
+        yield from _log(label, total, unit)
 
 
-def _terminal(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+class _Bars:
+    """The lines on the terminal: one display for all that run at the same time, because two would overwrite another."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.display: Progress | None = None
+        self.running = 0
+
+    @contextlib.contextmanager
+    def bar(self, label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        with self.lock:
+            if self.display is None:
+                self.display = _display()
+                self.display.start()
+            self.running += 1
+            display = self.display
+        task = display.add_task(label, total=total, unit=unit)
+        try:
+            yield lambda count: display.update(task, advance=count)
+        finally:
+            with self.lock:
+                self.running -= 1
+                if self.running == 0:
+                    self.display = None
+                    display.stop()
+
+
+_BARS = _Bars()
+
+
+def _display() -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda count: bar.update(task, advance=count)
+    unit, label = TextColumn("{task.fields[unit]}"), TextColumn("{task.description}", markup=False)
+    columns = (label, BarColumn(), MofNCompleteColumn(), unit, TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True))
 
 
 def _log(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:

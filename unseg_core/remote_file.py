@@ -11,7 +11,7 @@ from typing import Any
 from unseg_core.errors import DataError
 
 # What file systems call the mark by which one version of a file differs from the next.
-VERSION_KEYS = ("ETag", "etag", "Content-MD5", "LastModified", "Last-Modified", "mtime", "created")
+VERSION_KEYS = ("ETag", "etag", "Content-MD5", "LastModified", "Last-Modified", "mtime", "created", "blob_id")
 # Answers that may be others a moment later: request timeout, too early, too many requests.
 PASSING_STATUS = (408, 425, 429)
 
@@ -86,7 +86,7 @@ class RemoteFile:
         except Exception as error:
             # Every file system has errors of its own.
             reason = public_url(" ".join(str(error.__cause__ or error).split())) or type(error).__name__
-            if _is_final(error):
+            if is_final(error):
                 raise DataError(f"{self.label} cannot be read ({reason}); check the address and your access") from None
             raise ConnectionBrokenError(reason) from None
 
@@ -101,7 +101,7 @@ def _options(url: str) -> dict[str, Any]:
     return {"client_kwargs": {"trust_env": True, "timeout": timeout}, "headers": {"Accept-Encoding": "identity"}}
 
 
-def _is_final(error: Exception) -> bool:
+def is_final(error: Exception) -> bool:
     """True if another attempt would fail as this one has."""
     cause = error.__cause__ or error
     status = getattr(cause, "status", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pycocotools import mask as coco_mask
 from unseg_core.errors import DataError, ParameterError
 
 IGNORE_INDEX = 255
+NAMED = 30
+"""A message lists all classes up to this number, and of more the most similar."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,14 @@ def segment_of(mask_HW: np.ndarray, category: int, *, is_thing: bool = True, is_
     """Encode a bool mask."""
     rle = coco_mask.encode(np.asfortranarray(mask_HW.astype(np.uint8)))
     return Segment(category=category, rle=rle, is_thing=is_thing, is_crowd=is_crowd)
+
+
+def ignored_segment(rles: Sequence[dict[str, object]]) -> tuple[Segment, ...]:
+    """One crowd of no class for what is without label, from its parts; none without parts."""
+    if not rles:
+        return ()
+    whole = rles[0] if len(rles) == 1 else coco_mask.merge(list(rles))
+    return (Segment(category=IGNORE_INDEX, rle=whole, is_thing=False, is_crowd=True),)
 
 
 def mask_of(segment: Segment) -> np.ndarray:
@@ -113,7 +124,14 @@ def union_mask(annotation: Annotation) -> np.ndarray:
 
 
 def label_map(annotation: Annotation) -> np.ndarray:
-    """Semantic labels, uint8 HxW: 0 where there is no segment, 255 on crowds; later segments lie on top."""
+    """Semantic labels, uint8 HxW: 0 where there is no segment, 255 on crowds; later segments lie on top.
+
+    Raises:
+        DataError: a category does not fit.
+    """
+    largest = max((s.category for s in annotation.segments if not s.is_crowd), default=0)
+    if largest >= IGNORE_INDEX:
+        raise DataError(f"category {largest} does not fit into label maps of 8 bits; choose fewer classes")
     labels = np.zeros((annotation.height, annotation.width), dtype=np.uint8)
     for segment in annotation.segments:
         labels[mask_of(segment)] = IGNORE_INDEX if segment.is_crowd else segment.category
@@ -137,19 +155,51 @@ def annotation_for(sample: Sample, pixels_HWC: np.ndarray) -> Annotation:
     return annotation
 
 
-def wanted_categories(targets: str, classes: Sequence[str]) -> frozenset[int] | None:
-    """Categories named by `targets`: None for `all` and `things`, else the ids of the names.
+def wanted_categories(
+    targets: str, classes: Sequence[str], class_ids: Sequence[int] | None = None
+) -> frozenset[int] | None:
+    """Categories named by `targets`: None for `all` and `things`, else those of the names.
+
+    Args:
+        class_ids: the data set's own numbers of the classes, which may stand for names; None: names only.
 
     Raises:
-        ParameterError: a name is not one of `classes`.
+        ParameterError: a name is not one of `classes`, nor a number of `class_ids`.
     """
     if targets in ("all", "things"):
         return None
-    names = [name.strip() for name in targets.split(",")]
-    unknown = [name for name in names if name not in classes]
+    by_name = {str(number): position for position, number in enumerate(class_ids or (), start=1)}
+    by_name |= {name: position for position, name in enumerate(classes, start=1)}
+    names = split_names(targets, classes)
+    unknown = [name for name in names if name not in by_name]
     if unknown:
-        raise ParameterError(f"targets: {', '.join(map(repr, unknown))} is no class; known: {', '.join(classes)}")
-    return frozenset(classes.index(name) + 1 for name in names)
+        close = difflib.get_close_matches(unknown[0], classes, n=5, cutoff=0.3)
+        known = classes if len(classes) <= NAMED else [*(close or classes[:5]), f"... ({len(classes)} in all)"]
+        raise ParameterError(f"targets: {', '.join(map(repr, unknown))} is no class; known: {', '.join(known)}")
+    return frozenset(by_name[name] for name in names)
+
+
+def resolve_targets(targets: str, classes: Sequence[str], class_ids: Sequence[int]) -> str:
+    """`targets` with the data set's own class numbers replaced by names, as settings and manifests have them.
+
+    Raises:
+        ParameterError: a name is not one of `classes`, nor a number of `class_ids`.
+    """
+    wanted = wanted_categories(targets, classes, class_ids)
+    return targets if wanted is None else ",".join(classes[category - 1] for category in sorted(wanted))
+
+
+def split_names(text: str, classes: Sequence[str]) -> list[str]:
+    """Names separated by commas, where a class name may itself hold commas: the longest that is a class is taken."""
+    parts = [part.strip() for part in text.split(",")]
+    known = {tuple(part.strip() for part in name.split(",")): name for name in classes}
+    longest = max(map(len, known), default=1)
+    names: list[str] = []
+    while parts:
+        count = next((n for n in range(longest, 1, -1) if tuple(parts[:n]) in known), 1)
+        names.append(known.get(tuple(parts[:count]), parts[0]))
+        del parts[:count]
+    return names
 
 
 def held_ids(ids: Sequence[str], share: float) -> frozenset[str]:

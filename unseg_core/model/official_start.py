@@ -28,7 +28,10 @@ def write_start(params: WeightsParams, target: Path, *, downloads: Path) -> dict
     Raises:
         UnsegError: as `start_generator`.
     """
-    made = {"generator": start_generator(params, downloads), "surrogate": start_surrogate(params, downloads)}
+    made: dict[str, tuple[Generator | Surrogate, Provenance]] = {
+        "generator": start_generator(params, downloads),
+        "surrogate": start_surrogate(params, downloads),
+    }
     return {
         kind: save_weights(network, target / f"{kind}.safetensors", kind=kind, provenance=provenance)
         for kind, (network, provenance) in made.items()

@@ -1,87 +1,98 @@
-"""Layouts by name. Adding one is one file and one line in LAYOUTS."""
+"""Layouts by name. Adding one is one file and one line in LAYOUTS (and its name in params.LayoutName)."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 from unseg_core import storage
-from unseg_core.data.layouts.pairs import FOLDER, HQSEG, PairsLayout, open_pairs
-from unseg_core.data.sample import Sample
+from unseg_core.data.layouts.ade20k import ADE20K
+from unseg_core.data.layouts.cityscapes import CITYSCAPES
+from unseg_core.data.layouts.coco import COCO
+from unseg_core.data.layouts.coco_panoptic import COCO_PANOPTIC
+from unseg_core.data.layouts.folder import FOLDER
+from unseg_core.data.layouts.hqseg import HQSEG
+from unseg_core.data.layouts.kvasir import KVASIR
+from unseg_core.data.layouts.layout import Kind, Layout, Option, Request
+from unseg_core.data.layouts.lung import LUNG
+from unseg_core.data.layouts.nwpu import NWPU
+from unseg_core.data.layouts.ssdd import SSDD
+from unseg_core.data.layouts.voc import VOC
+from unseg_core.data.layouts.whu import WHU
 from unseg_core.errors import DataError, ParameterError
 
+__all__ = ["DESCRIPTIONS", "LAYOUTS", "Kind", "Layout", "detect_layout", "open_layout"]
 
-class Layout(Protocol):
-    """A data set in one official folder layout."""
-
-    @property
-    def root(self) -> str: ...
-
-    @property
-    def classes(self) -> tuple[str, ...]: ...
-
-    def samples(self) -> Iterator[Sample]:
-        """All samples in a stable order, one at a time."""
-        ...
-
-    def orphans(self) -> Sequence[str]:
-        """Annotations without an image, as paths below the root."""
-        ...
-
-
-CLASSES_FILE = "classes.json"
-BINARY = ("object",)
-
-LAYOUTS: dict[str, Callable[[str, tuple[str, ...], str | None], PairsLayout]] = {
-    "folder": lambda root, classes, masks: open_pairs(root, classes=classes, masks=masks, naming=FOLDER),
-    "hqseg": lambda root, classes, masks: open_pairs(root, classes=classes, masks=masks, naming=HQSEG),
+LAYOUTS: dict[str, Kind] = {
+    "voc": VOC,
+    "ade20k": ADE20K,
+    "cityscapes": CITYSCAPES,
+    "nwpu": NWPU,
+    "ssdd": SSDD,
+    "whu": WHU,
+    "coco": COCO,
+    "coco-panoptic": COCO_PANOPTIC,
+    "hqseg": HQSEG,
+    "lung": LUNG,
+    "kvasir": KVASIR,
+    "folder": FOLDER,
 }
+"""In the order in which `auto` tries them."""
 
-DESCRIPTIONS = {
-    "folder": "images/ and masks/ with the same names (PNG or JPEG); classes.json names the classes of label maps",
-    "hqseg": "im/NAME.jpg and gt/NAME.png, as HQSeg-44K",
-}
+DESCRIPTIONS = {name: kind.description for name, kind in LAYOUTS.items()}
 
 
-def open_layout(name: str, root: str, *, classes: Sequence[str] | None = None, masks: str | None = None) -> Layout:
+def open_layout(
+    name: str,
+    root: str,
+    *,
+    classes: Sequence[str] | None = None,
+    masks: str | None = None,
+    split: str | None = None,
+    annotations: str | None = None,
+) -> Layout:
     """Open a data set.
 
     Args:
         name: a name in LAYOUTS, or "auto" to go by the folders that are there.
         root: folder or URL.
-        classes: names of the classes 1, 2, ... of label maps; one name means binary masks. None: as the data set's own
-            classes.json says ({"0": "background", "1": NAME, ...}), binary without one.
+        classes: names of the classes 1, 2, ... of label maps; one name means binary masks. None or none: the layout's
+            own, or as the data set's classes.json says ({"0": "background", "1": NAME, ...}), binary without one.
         masks: where the masks are, if not in the layout's own folder.
+        split: samples of this split only; None or "" takes all.
+        annotations: a COCO JSON file, if not in the layout's own place.
 
     Raises:
-        ParameterError: unknown layout.
+        ParameterError: unknown layout or split, or an option that this layout does not have.
         DataError: the folders of the layout are not there.
     """
     if not storage.is_folder(root):
         raise DataError(f"{root} is not a folder; check the path")
-    name = detect_layout(root) if name == "auto" else name
+    name = detect_layout(root, masks=masks, annotations=annotations) if name == "auto" else name
     if name not in LAYOUTS:
         raise ParameterError(f"layout {name!r} is unknown; choose auto or one of {', '.join(LAYOUTS)}")
-    return LAYOUTS[name](root, tuple(classes) if classes else read_classes(root), masks)
+    kind = LAYOUTS[name]
+    _check_option(name, kind, "masks", masks)
+    _check_option(name, kind, "annotations", annotations)
+    given = tuple(classes or ())
+    opened = kind.open(
+        Request(root=root, classes=given, masks=masks, split=split or None, annotations=annotations or None)
+    )
+    if given and "classes" not in kind.options and given != opened.classes:
+        raise ParameterError(f"layout {name} has its own {len(opened.classes)} classes; leave the classes out")
+    return opened
 
 
-def read_classes(root: str) -> tuple[str, ...]:
-    """Class names from classes.json, or one binary class.
+def _check_option(name: str, kind: Kind, option: Option, value: str | None) -> None:
+    if value and option not in kind.options:
+        raise ParameterError(f"layout {name} has no option {option}; leave it out or choose another layout")
 
-    Raises:
-        DataError: the file is not a mapping of "0", "1", ... to names.
+
+def detect_layout(root: str, *, masks: str | None = None, annotations: str | None = None) -> str:
+    """The first layout whose folders are there; `folder` if no other.
+
+    A given folder of masks or file of annotations leaves only the layouts that can have one.
     """
-    location = storage.join(root, CLASSES_FILE)
-    if not storage.exists(location):
-        return BINARY
-    try:
-        names = json.loads(storage.read_file(location))
-        return tuple(str(names[str(number)]) for number in range(1, len(names)))
-    except (ValueError, KeyError, TypeError):
-        raise DataError(f'{location} is not a mapping of "0", "1", ... to class names; correct or remove it') from None
-
-
-def detect_layout(root: str) -> str:
-    """`hqseg` where there are im/ and gt/, else `folder`."""
-    return "hqseg" if all(storage.is_folder(storage.join(root, part)) for part in ("im", "gt")) else "folder"
+    if annotations:
+        return "coco-panoptic" if "panoptic" in annotations.rsplit("/", 1)[-1] else "coco"
+    needed = {"masks"} if masks else set()
+    return next(name for name, kind in LAYOUTS.items() if needed <= kind.options and kind.detect(root))

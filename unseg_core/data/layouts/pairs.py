@@ -1,11 +1,11 @@
-"""Pairs of an image and a mask of the same stem: HQSeg-44K's im/ + gt/, Kvasir's and others' images/ + masks/.
+"""Pairs of an image file and a mask file of the same name: the base of all layouts that keep masks as images.
 
 A mask is binary where the data set has one class, and a map of class numbers (0 background, 255 ignore) otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -13,28 +13,23 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from unseg_core import storage
-from unseg_core.data.sample import IGNORE_INDEX, Annotation, Sample, segment_of
+from unseg_core.data.layouts.layout import Request, below
+from unseg_core.data.layouts.splits import choose_split
+from unseg_core.data.rle import segments_of_map
+from unseg_core.data.sample import IGNORE_INDEX, Annotation, Sample, Segment, segment_of
 from unseg_core.errors import DataError
 from unseg_core.images import EXTENSIONS, decode_label_map
 
 BINARY_THRESHOLD = 127
+BINARY = ("object",)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Naming:
-    """Folder names of a layout; images may also lie in the root itself where `flat` is set."""
-
-    images: str
-    masks: str
-    flat: bool = False
-
-
-HQSEG = Naming(images="im", masks="gt")
-FOLDER = Naming(images="images", masks="masks", flat=True)
+ReadMask = Callable[[str, str | None], Annotation]
+"""From an image's path and the location of its mask (None if there is none)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairsLayout:
+    name: str
     root: str
     classes: tuple[str, ...]
     images: dict[str, str]
@@ -44,60 +39,101 @@ class PairsLayout:
     masks: dict[str, str]
     """id -> mask path below the masks' folder."""
     own_masks: str | None
-    """The masks' folder below the root; None if it lies elsewhere."""
+    """The masks' folder below the root ("" for the root itself); None if it lies elsewhere."""
+    read: ReadMask
+    missing: tuple[str, ...] = ()
+    """What the split names and is not there."""
+
+    @property
+    def class_ids(self) -> tuple[int, ...]:
+        return tuple(range(1, len(self.classes) + 1))
 
     def samples(self) -> Iterator[Sample]:
         for one, image in self.images.items():
             path = self.masks.get(one)
             mask = None if path is None else storage.join(self.masks_folder, path)
-            own = (f"{self.own_masks}/{path}",) if path is not None and self.own_masks else ()
-            read = partial(read_pair, image, mask, len(self.classes))
-            yield Sample(id=one, image=image, read_annotation=read, files=own)
+            own = () if path is None or self.own_masks is None else (below(self.own_masks, path),)
+            yield Sample(id=one, image=image, read_annotation=partial(self.read, image, mask), files=own)
 
     def orphans(self) -> list[str]:
-        return [storage.join(self.masks_folder, mask) for one, mask in self.masks.items() if one not in self.images]
+        without = [storage.join(self.masks_folder, mask) for one, mask in self.masks.items() if one not in self.images]
+        return [*without, *self.missing]
 
 
-def open_pairs(root: str, *, classes: tuple[str, ...], masks: str | None, naming: Naming) -> PairsLayout:
-    """List images and masks.
+@dataclass(frozen=True, kw_only=True)
+class Naming:
+    """Folder names of a layout, the first that is there; images may also lie in the root itself where `flat` is set."""
+
+    images: tuple[str, ...]
+    masks: tuple[str, ...]
+    flat: bool = False
+    mask_suffix: str = ""
+    """What a mask's name may have behind the image's."""
+
+
+def open_pairs(name: str, request: Request, naming: Naming, *, classes: tuple[str, ...]) -> PairsLayout:
+    """List images and masks of one folder each.
+
+    Args:
+        classes: one name for binary masks, else the names of the values 1, 2, ....
 
     Raises:
-        DataError: a folder is missing, there are no images, or two files share a stem.
+        DataError: a folder is missing, there are no images, or two files share a name but for the extension.
+        ParameterError: unknown split.
     """
+    root = request.root
     images_folder = _images_folder(root, naming)
-    masks_folder = masks or storage.join(root, naming.masks)
+    own = next((folder for folder in naming.masks if storage.is_folder(storage.join(root, folder))), naming.masks[0])
+    masks_folder = request.masks or storage.join(root, own)
     if not storage.is_folder(masks_folder):
         raise DataError(f"{masks_folder} is not a folder; name the folder of the masks (--masks)")
-    prefix = f"{images_folder}/" if images_folder else ""
-    mask_files = _by_stem(masks_folder)
+    mask_files = by_stem(masks_folder, storage.list_files(masks_folder))
     within = {storage.join(masks_folder, path) for path in mask_files.values()}
-    found = _by_stem(storage.join(root, images_folder) if images_folder else root, without=within)
-    if not found:
-        raise DataError(f"{storage.join(root, images_folder)} holds no image ({', '.join(EXTENSIONS)})")
+    location = storage.join(root, images_folder) if images_folder else root
+    files = (path for path in storage.list_files(location) if storage.join(location, path) not in within)
+    images = {stem: below(images_folder, path) for stem, path in by_stem(location, files).items()}
+    if not images:
+        raise DataError(f"{location} holds no image ({', '.join(EXTENSIONS)})")
+    chosen = choose_split(root, request.split, images, _plain(mask_files, naming.mask_suffix, images))
     return PairsLayout(
+        name=name,
         root=root,
         classes=classes,
-        images={stem: prefix + path for stem, path in found.items()},
+        images=chosen.images,
         masks_folder=masks_folder,
-        masks=mask_files,
-        own_masks=None if masks else naming.masks,
+        masks=chosen.masks,
+        own_masks=None if request.masks else own,
+        read=partial(read_pair, classes=len(classes)),
+        missing=chosen.missing,
     )
 
 
 def _images_folder(root: str, naming: Naming) -> str:
-    if storage.is_folder(storage.join(root, naming.images)):
-        return naming.images
+    for folder in naming.images:
+        if storage.is_folder(storage.join(root, folder)):
+            return folder
     if naming.flat:
         return ""
-    raise DataError(f"{root} has no folder {naming.images!r}; this layout keeps its images there")
+    raise DataError(f"{root} has no folder {naming.images[0]!r}; this layout keeps its images there")
 
 
-def _by_stem(folder: str, without: Collection[str] = ()) -> dict[str, str]:
-    """Image files below a folder by their path without extension, but for those in `without` (full locations)."""
+def _plain(masks: dict[str, str], suffix: str, images: Collection[str]) -> dict[str, str]:
+    """Masks by the stem of their image, without the suffix that some have."""
+    if not suffix:
+        return masks
+    return {stem if stem in images else stem.removesuffix(suffix): path for stem, path in masks.items()}
+
+
+def by_stem(folder: str, paths: Iterable[str], extensions: Collection[str] = EXTENSIONS) -> dict[str, str]:
+    """Image files by their path without extension; `folder` names them in messages.
+
+    Raises:
+        DataError: two have the same.
+    """
     found: dict[str, str] = {}
-    for path in storage.list_files(folder):
+    for path in paths:
         pure = PurePosixPath(path)
-        if pure.suffix.lower() not in EXTENSIONS or storage.join(folder, path) in without:
+        if pure.suffix.lower() not in extensions:
             continue
         stem = pure.with_suffix("").as_posix()
         if stem in found:
@@ -106,26 +142,73 @@ def _by_stem(folder: str, without: Collection[str] = ()) -> dict[str, str]:
     return found
 
 
+def labelled_only(images: dict[str, str], masks: Collection[str]) -> dict[str, str]:
+    """Images of the splits (the first folder of an id) that have masks at all; a test split often has none."""
+    splits = {one.split("/", 1)[0] for one in masks}
+    return {one: image for one, image in images.items() if one.split("/", 1)[0] in splits}
+
+
 def read_pair(image: str, mask: str | None, classes: int) -> Annotation:
     """One mask file: a segment per class that occurs.
 
     Raises:
         DataError: the mask is missing, damaged, or holds values that are no class.
     """
+    if classes != 1:
+        return read_label_map(image, mask, classes=classes)
+    location = _present(image, mask)
+    values, lossless = decode_label_map(storage.read_file(location), location)
+    foreground = _binary(values, lossless, location)
+    only = (segment_of(foreground, 1),) if foreground.any() else ()
+    return Annotation(height=values.shape[0], width=values.shape[1], segments=only)
+
+
+def read_label_map(
+    image: str,
+    mask: str | None,
+    *,
+    classes: int,
+    ignored: int = IGNORE_INDEX,
+    things: frozenset[int] | None = None,
+) -> Annotation:
+    """A map of class numbers: a segment per class that occurs, and one that is a crowd for what is to be ignored.
+
+    Args:
+        ignored: the value of pixels that have no label; 0 is background unless it is this.
+        things: categories that are countable objects; None: all.
+
+    Raises:
+        DataError: the mask is missing, damaged, or holds values that are no class.
+    """
+    location = _present(image, mask)
+    values, lossless = decode_label_map(storage.read_file(location), location, labels=True)
+    if not lossless:
+        raise DataError(f"{location} is a JPEG, which changes class numbers; give PNG masks")
+    rles = segments_of_map(values)
+    wrong = [value for value in rles if value > classes and value != ignored]
+    if wrong:
+        raise DataError(f"{location} has the values {wrong}; there are {classes} classes, {_meaning(ignored)}")
+    segments = tuple(
+        Segment(
+            category=IGNORE_INDEX if value == ignored else value,
+            rle=rle,
+            is_thing=things is None or value in things,
+            is_crowd=value == ignored,
+        )
+        for value, rle in rles.items()
+        if value or value == ignored
+    )
+    return Annotation(height=values.shape[0], width=values.shape[1], segments=segments)
+
+
+def _present(image: str, mask: str | None) -> str:
     if mask is None:
         raise DataError(f"{image} has no mask; add one with the same name")
-    values, lossless = decode_label_map(storage.read_file(mask), mask)
-    height, width = values.shape
-    if classes == 1:
-        foreground = _binary(values, lossless, mask)
-        only = (segment_of(foreground, 1),) if foreground.any() else ()
-        return Annotation(height=height, width=width, segments=only)
-    present = [int(v) for v in np.unique(values)]
-    wrong = [v for v in present if v > classes and v != IGNORE_INDEX]
-    if wrong:
-        raise DataError(f"{mask} has the values {wrong}; there are {classes} classes, 0 is background and 255 ignore")
-    segments = tuple(segment_of(values == v, v, is_crowd=v == IGNORE_INDEX) for v in present if v)
-    return Annotation(height=height, width=width, segments=segments)
+    return mask
+
+
+def _meaning(ignored: int) -> str:
+    return "0 is background and 255 ignore" if ignored == IGNORE_INDEX else f"{ignored} is without label"
 
 
 def _binary(values: np.ndarray, lossless: bool, mask: str) -> np.ndarray:
