@@ -1,19 +1,28 @@
-"""One contract for every protection method."""
+"""One contract for every protection method, and what makes each of them what it is."""
 
 from __future__ import annotations
 
+import time
+import typing
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from unseg_core.data.sample import target_of
+from unseg_core.data.sample import Target, segment_of, target_of
 from unseg_core.errors import ParameterError, WeightsError
 from unseg_core.model.generator import Generator
 from unseg_core.model.sizes import TINY
 from unseg_core.model.weights import initialise, load_generator, save_weights
+from unseg_core.params import BaselinesParams
 from unseg_core.protect.methods import METHODS, Method, MethodOptions, build_method
-from unseg_core.protect.methods.unseg import image_noise
+from unseg_core.protect.methods.autoregressive import TILE, class_weights
+from unseg_core.protect.methods.convolution import PARTS, SIZE, class_filter
+from unseg_core.protect.methods.unseg import image_noise, image_noises
+
+CLASS_WISE = ("synper", "ar", "cuda")
+SHAPES = [(33, 50), (1, 1), (1, 500), (500, 1), (128, 20), (70, 97)]
 
 
 @pytest.fixture(scope="session")
@@ -28,19 +37,160 @@ def method(request: pytest.FixtureRequest, generator_file: Path) -> Method:
     return build_method(request.param, MethodOptions(seed=5, generator=generator_file))
 
 
-@pytest.mark.parametrize("shape", [(33, 50), (1, 1), (128, 20)])
-def test_noise_has_the_image_s_shape_and_range(
-    method: Method, shape: tuple[int, int], rng: np.random.Generator
-) -> None:
-    image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
-    mask = np.zeros(shape, dtype=bool)
-    mask[: (shape[0] + 1) // 2] = True
-    noise = method.noise(image, target_of(mask), "one")
+def picture(shape: tuple[int, int], seed: int = 7) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
+
+
+def scene(shape: tuple[int, int], categories: tuple[int, ...] = (1, 4)) -> Target:
+    """A target whose classes are vertical stripes, the first of which is no target."""
+    height, width = shape
+    edges = np.linspace(0, width, len(categories) + 2).astype(int)
+    segments = []
+    for category, left, right in zip(categories, edges[1:-1], edges[2:], strict=True):
+        mask = np.zeros(shape, dtype=bool)
+        mask[:, left:right] = True
+        segments.append(segment_of(mask, category))
+    return Target(height=height, width=width, segments=tuple(segments))
+
+
+# --- every method ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_noise_has_the_image_s_shape_and_range(method: Method, shape: tuple[int, int]) -> None:
+    noise = method.noise(picture(shape), scene(shape), "one")
     assert noise.shape == (3, *shape)
     assert noise.dtype == np.float32
+    assert np.isfinite(noise).all()
     assert np.abs(noise).max() <= 1.0
-    assert np.array_equal(noise, method.noise(image, target_of(mask), "one"))
     assert not np.all(noise == noise[:, :1, :1]) or shape == (1, 1)
+
+
+def test_noise_depends_on_image_target_id_and_seed_alone(method: Method, generator_file: Path) -> None:
+    image, target = picture((60, 80)), scene((60, 80))
+    noise = method.noise(image, target, "one")
+    method.noise(picture((20, 30), seed=8), scene((20, 30), (2,)), "another")
+    again = build_method(method.name, MethodOptions(seed=5, generator=generator_file))
+    assert np.array_equal(noise, again.noise(image.copy(), scene((60, 80)), "one"))
+    differing = build_method(method.name, MethodOptions(seed=6, generator=generator_file, prompt="point"))
+    assert not np.array_equal(noise, differing.noise(image, target, "one"))
+
+
+@pytest.mark.parametrize(
+    ("name", "checksum"), [("uniform", 2046501398), ("synper", 2451022823), ("ar", 201985121), ("cuda", 3698760723)]
+)
+def test_baselines_are_the_same_everywhere(name: str, checksum: int) -> None:
+    """Copies can be made again on any machine, in any process, with any version from now on."""
+    image, target = np.arange(13500, dtype=np.uint8).reshape(50, 90, 3) // 4, scene((50, 90))
+    noise = build_method(name, MethodOptions(seed=5)).noise(image, target, "one")
+    assert zlib.crc32(noise.tobytes()) == checksum
+
+
+def test_noise_fills_the_budget(method: Method) -> None:
+    """In every class the largest value is at the budget; an untrained generator's is where it happens to be."""
+    shape = (96, 120)
+    noise, target = method.noise(picture(shape), scene(shape), "one"), scene(shape)
+    least = 0.01 if method.name == "unseg" else 0.99
+    assert all(np.abs(noise[:, target.labels == category]).max() > least for category in (0, 1, 4))
+
+
+def test_several_images_get_what_each_gets_alone(method: Method) -> None:
+    shapes = [(40, 30), (64, 64), (1, 90), (64, 64)]
+    images, targets = [picture(shape, i) for i, shape in enumerate(shapes)], [scene(shape) for shape in shapes]
+    together = method.noises(images, targets, ["a", "b", "c", "d"])
+    for i, image_id in enumerate("abcd"):
+        assert np.array_equal(together[i], method.noise(images[i], targets[i], image_id))
+    assert method.noises([], [], []) == []
+
+
+def test_images_without_a_target_are_all_background(method: Method) -> None:
+    image, nothing = picture((40, 40)), target_of(np.zeros((40, 40), dtype=bool))
+    noise = method.noise(image, nothing, "one")
+    assert np.isfinite(noise).all()
+    assert np.abs(noise).max() > 0
+
+
+@pytest.mark.parametrize("name", ["uniform", "synper", "ar", "cuda"])
+def test_baselines_are_fast(name: str) -> None:
+    shape = (375, 500)
+    image, target, built = picture(shape), scene(shape, tuple(range(1, 9))), build_method(name, MethodOptions())
+    built.noise(image, target, "first")  # finds the weights of its classes
+    times = []
+    for i in range(3):
+        start = time.perf_counter()
+        built.noise(image, target, str(i))
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.5, "3 to 30 ms on an idle core"
+
+
+# --- the class-wise baselines ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CLASS_WISE)
+def test_a_pixel_s_noise_follows_its_class(name: str) -> None:
+    """The same class alone or beside others; another class is another noise."""
+    built, image = build_method(name, MethodOptions(seed=1)), picture((64, 64)) // 8 + 100
+    alone, both = scene((64, 64), (3,)), scene((64, 64), (3, 9))
+    everywhere = [built.noise(image, scene((64, 64), (c, c)), "one")[:, :, 40:] for c in (3, 9)]
+    assert np.abs(everywhere[0] - everywhere[1]).mean() > 0.05
+    if name != "ar":  # whose start values depend on the classes in a tile
+        same = (alone.labels == 3) & (both.labels == 3)
+        beside, own = (built.noise(image, target, "one")[:, same] for target in (both, alone))
+        assert same.any()
+        assert np.array_equal(beside, own)
+
+
+def test_synper_is_linearly_separable() -> None:
+    """Patches of 8x8 whose signs are the class's in every image."""
+    built = build_method("synper", MethodOptions(seed=1))
+    whole = target_of(np.ones((64, 64), dtype=bool))
+    noises = np.stack([built.noise(picture((64, 64), i), whole, f"image {i}") for i in range(4)])
+    assert np.array_equal(np.sign(noises), np.broadcast_to(np.sign(noises[:1]), noises.shape))
+    assert not np.array_equal(noises[0], noises[1]), "each image is a point of its own"
+    patches = noises.reshape(4, 3, 8, 8, 8, 8)
+    assert np.array_equal(patches, np.broadcast_to(patches[:, :, :, :1, :, :1], patches.shape))
+    other = built.noise(picture((64, 64)), scene((64, 64), (2, 2)), "image 0")[:, :, 30:]
+    assert 0.2 < (np.sign(other) != np.sign(noises[0][:, :, 30:])).mean() < 0.8
+
+
+def test_autoregressive_noise_obeys_its_class_s_recurrence() -> None:
+    built = build_method("ar", MethodOptions(seed=1))
+    whole = target_of(np.ones((2 * TILE, 3 * TILE), dtype=bool))
+    first, second = (built.noise(picture((2 * TILE, 3 * TILE)), whole, image_id) for image_id in "ab")
+    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] < 0.2
+    weights = class_weights(1, 1)
+    assert np.allclose(weights.sum(axis=0), 1, atol=1e-5)
+    assert not np.allclose(weights, class_weights(1, 2))
+    for noise in (first, second):
+        tile = noise[:, TILE : 2 * TILE, TILE : 2 * TILE]
+        window = [tile[:, y : TILE - 2 + y, x : TILE - 2 + x] for y in range(3) for x in range(3)]
+        following = sum(weights[i][:, None, None] * window[i] for i in range(8))
+        assert np.abs(following - window[8]).max() < 1e-5
+        quarters = tile.reshape(3, 2, TILE // 2, 2, TILE // 2).std(axis=(2, 4))
+        assert quarters.min() > 0.02, "it neither dies out nor explodes"
+
+
+def test_autoregressive_noise_of_a_large_image_is_made_in_bands() -> None:
+    shape = (3 * TILE, 300 * TILE)
+    noise = build_method("ar", MethodOptions()).noise(np.zeros((*shape, 3), dtype=np.uint8), scene(shape, (1,)), "wide")
+    tiles = np.abs(noise).reshape(3, 3, TILE, 300, TILE).max(axis=(2, 4))
+    assert np.allclose(tiles, 1), "every tile fills the budget"
+
+
+def test_convolution_is_exact_and_within_the_clip() -> None:
+    kernel = class_filter(1, 1)
+    parts = np.round(kernel * PARTS).astype(np.int64)
+    assert np.array_equal(parts / PARTS, kernel)
+    assert parts.sum() == PARTS
+    assert kernel.max() == kernel[SIZE // 2, SIZE // 2]
+    image = picture((30, 40))
+    padded = np.pad(image.astype(np.int64), ((1, 1), (1, 1), (0, 0)), mode="edge")
+    blurred = sum(parts[y, x] * padded[y : y + 30, x : x + 40] for y in range(SIZE) for x in range(SIZE)) / PARTS
+    expected = np.clip((blurred - image) / 8, -1, 1).astype(np.float32).transpose(2, 0, 1)
+    built = build_method("cuda", MethodOptions(seed=1))
+    assert np.array_equal(built.noise(image, target_of(np.ones((30, 40), dtype=bool)), "one"), expected)
+    flat = np.full((30, 40, 3), 77, dtype=np.uint8)
+    assert not built.noise(flat, scene((30, 40)), "one").any()
 
 
 def test_uniform_noise_differs_by_image_and_seed() -> None:
@@ -53,6 +203,9 @@ def test_uniform_noise_differs_by_image_and_seed() -> None:
     assert not np.array_equal(drawn[0], drawn[2])
 
 
+# --- the generator ---------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("prompt", ["mask", "box", "point", "whole"])
 def test_unseg_noise_follows_its_prompt(generator_file: Path, prompt: str, rng: np.random.Generator) -> None:
     generator = load_generator(generator_file)
@@ -61,6 +214,22 @@ def test_unseg_noise_follows_its_prompt(generator_file: Path, prompt: str, rng: 
     left[5:20, 5:25], right[15:35, 40:60] = True, True
     first, second = (image_noise(generator, image, mask, prompt=prompt) for mask in (left, right))
     assert np.array_equal(first, second) == (prompt == "whole")
+
+
+@pytest.mark.parametrize("prompt", ["mask", "box", "point", "whole"])
+def test_one_pass_for_several_images(generator_file: Path, prompt: str) -> None:
+    """What a GPU runs; the last bits depend on the batch."""
+    generator = load_generator(generator_file)
+    shapes = [(40, 30), (64, 64), (1, 90)]
+    images, masks = [picture(shape, i) for i, shape in enumerate(shapes)], [scene(shape).mask for shape in shapes]
+    together = image_noises(generator, images, masks, prompt=prompt, seed=4)
+    for noise, image, mask in zip(together, images, masks, strict=True):
+        assert np.abs(noise - image_noise(generator, image, mask, prompt=prompt, seed=4)).max() < 1e-5
+
+
+def test_every_method_can_be_a_parameter() -> None:
+    (names, _) = typing.get_args(typing.get_type_hints(BaselinesParams)["methods"])
+    assert {"unseg", *typing.get_args(names)} == set(METHODS)
 
 
 def test_unknown_method_and_missing_generator() -> None:

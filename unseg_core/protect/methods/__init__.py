@@ -5,28 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
 import torch
 
-from unseg_core.data.sample import Target
 from unseg_core.device import Precision
 from unseg_core.errors import ParameterError
 from unseg_core.model.weights import load_generator
+from unseg_core.protect.methods.autoregressive import AutoregressiveNoise
+from unseg_core.protect.methods.convolution import ConvolutionNoise
+from unseg_core.protect.methods.method import Method
+from unseg_core.protect.methods.synper import SynPerNoise
 from unseg_core.protect.methods.uniform import UniformNoise
 from unseg_core.protect.methods.unseg import UnsegNoise
 
-
-class Method(Protocol):
-    """Makes noise; the budget is applied to it in one place (`model.budget.add_noise`)."""
-
-    @property
-    def name(self) -> str: ...
-
-    def noise(self, image_HWC: np.ndarray, target: Target, image_id: str) -> np.ndarray:
-        """float32 3xHxW in [-1, 1] for uint8 HxWx3 and what is protected in it; depends on nothing else."""
-        ...
+__all__ = ["METHODS", "Method", "MethodOptions", "build_method"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +39,13 @@ def _unseg(options: MethodOptions) -> Method:
     return UnsegNoise(generator=generator, prompt=options.prompt, seed=options.seed, precision=options.precision)
 
 
-def _uniform(options: MethodOptions) -> Method:
-    return UniformNoise(seed=options.seed)
-
-
-METHODS: dict[str, Callable[[MethodOptions], Method]] = {"unseg": _unseg, "uniform": _uniform}
+METHODS: dict[str, Callable[[MethodOptions], Method]] = {
+    "unseg": _unseg,
+    "uniform": lambda options: UniformNoise(seed=options.seed),
+    "synper": lambda options: SynPerNoise(seed=options.seed),
+    "ar": lambda options: AutoregressiveNoise(seed=options.seed),
+    "cuda": lambda options: ConvolutionNoise(seed=options.seed),
+}
 
 
 def build_method(name: str, options: MethodOptions) -> Method:

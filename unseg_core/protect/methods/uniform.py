@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from unseg_core.data.sample import Target
+from unseg_core.protect.methods.method import Method
 
 
 @dataclass(frozen=True, kw_only=True)
-class UniformNoise:
+class UniformNoise(Method):
     """A method: independent noise per pixel and channel, seeded by the image's id."""
 
     seed: int = 0
