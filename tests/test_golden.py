@@ -15,6 +15,7 @@ from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unseg_core.device import autocast
 from unseg_core.images import network_input, resize_bilinear
 from unseg_core.model import generator as generator_module
 from unseg_core.model import parts
@@ -143,6 +144,18 @@ def test_noise_and_protected_image(generator: Generator, name: str) -> None:
         noise = generator(network_input(image, 1024)[None], [_prompt_of(name)])
     assert _noise_error(name, noise) < NOISE_TOLERANCE
     assert _is_golden_image(name, _protect(image, mask, noise[0]))
+
+
+@pytest.mark.slow
+def test_bf16_moves_noise_and_pixels_a_little(generator: Generator) -> None:
+    """A CPU without instructions for it takes minutes."""
+    image, mask = png("a_truck_image"), png("a_truck_mask") > 127
+    with torch.no_grad(), autocast(torch.device("cpu"), "bf16"):
+        noise = generator(network_input(image, 1024)[None], [_prompt_of("a_truck")]).float()
+    assert NOISE_TOLERANCE < _noise_error("a_truck", noise) < 4e-2
+    difference = np.abs(_protect(image, mask, noise[0]).astype(int) - png("a_truck_protected").astype(int))
+    assert difference.max() == 1
+    assert (difference > 0).mean() < 0.02
 
 
 @pytest.mark.slow

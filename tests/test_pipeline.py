@@ -90,6 +90,19 @@ def test_second_repro_does_nothing_and_the_run_cache_restores(reproduced: Path) 
     assert (reproduced / "dvc.lock").read_bytes() == before
 
 
+def test_ablation_by_parameter_only(reproduced: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(reproduced, tmp_path / "ablation", symlinks=True)
+    before = json.loads((root / "metrics" / "train.json").read_text())
+    run(root, "dvc", "exp", "run", "-S", "train.label_modification=false", "train")
+    after = json.loads((root / "metrics" / "train.json").read_text())
+    card = json.loads((root / "data" / "generator" / "card.json").read_text())
+    assert card["label_modification"] is False
+    assert after["generator_sha256"] != before["generator_sha256"]
+    # The first epoch trains the surrogate, which the change does not touch.
+    assert after["surrogate_loss"] == before["surrogate_loss"]
+    assert after["generator_loss"] != before["generator_loss"]
+
+
 def test_flow_ends_with_the_lock_of_dvc_repro(reproduced: Path, tmp_path: Path) -> None:
     root = project(tmp_path, "starter-smoke")
     printed = run(root, "flows.reproduce")

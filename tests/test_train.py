@@ -295,6 +295,18 @@ def test_ways_to_run_change_losses_by_rounding_only(tmp_path: Path, option: dict
     assert [s.gradient_norm for s in other.steps] == pytest.approx([s.gradient_norm for s in usual.steps], rel=1e-3)
 
 
+def test_resnet_as_the_surrogate(tmp_path: Path) -> None:
+    """The paper's other surrogate goes the same road, and only what it has may move."""
+    samples = samples_of(tmp_path / "data", 3)
+    params = replace(PARAMS, epochs=2)
+    resnet = initialise(Surrogate, TINY, 1, encoder="resnet50")
+    both = make_players(initialise(Generator, TINY, 0), resnet, params, CPU)
+    before = weights(both.surrogate)
+    position = train(run_of(samples, tmp_path / "work", params, players=both))
+    assert [record.phase for record in position.records] == ["surrogate", "generator"]
+    assert any(name.startswith("image_encoder") for name in moved(before, both.surrogate))
+
+
 def test_surrogate_learns_to_read_the_object(tmp_path: Path) -> None:
     """Surrogate epochs alone fit a handful of images: loss, targets and prompts belong together."""
     samples = samples_of(tmp_path / "data", 6)
