@@ -19,18 +19,17 @@ from unseg_core.model.weights import load_generator, read_metadata
 SETTINGS = ("train.epochs=4", "train.surrogate_every=2", "train.batch_size=3", "train.points=64", "runtime.device=cpu")
 STEPS = """
 import json, sys
-path = sys.argv[1]
 from unseg_core.train.loop import Silent
 from unseg_core.train.run import TrainJob
 import unseg_core.train.run as run, unseg_core.cli as cli
 class Written(Silent):
     def step(self, report):
-        with open(path, "a") as file:
+        with open(sys.argv[1], "a") as file:
             file.write(json.dumps([report.step, report.loss, report.gradient_norm]) + "\\n")
 original = run.run_training
 run.run_training = lambda job, observer=None, stop=None: original(job, Written(), stop)
-sys.argv = ["unseg", *sys.argv[2:]]
-cli.main()
+if __name__ == "__main__":
+    cli.app(sys.argv[2:])
 """
 
 
@@ -128,14 +127,19 @@ def _workers(launcher: int) -> list[int]:
         return []
 
 
-def test_sigterm_saves_and_the_same_command_goes_on(prepared: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
+def test_the_same_command_goes_on_to_the_same_bytes(prepared: Path, tmp_path: Path, ended_by: signal.Signals) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     subprocess.run(_command(prepared, whole, 1), env=_environment(), check=True, capture_output=True, timeout=300)
-    running = subprocess.Popen(_command(prepared, cut, 1), env=_environment(), stderr=subprocess.PIPE, text=True)
-    _wait_for_step(cut, 3)
-    running.send_signal(signal.SIGTERM)
-    assert "the same command continues" in running.communicate(timeout=120)[1]
-    assert running.returncode == 130
+    command = _command(prepared, cut, 1, "runtime.workers=1", "train.checkpoint_minutes=0")
+    running = subprocess.Popen(command, env=_environment(), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    _wait_for_step(cut, 4)
+    os.killpg(running.pid, ended_by)  # its loader's workers too, as a terminal or a batch system does
+    said = running.communicate(timeout=120)[1]
+    if ended_by != signal.SIGKILL:
+        assert "the same command continues" in said
+        assert running.returncode == 130
     assert list((cut / ".work").glob("checkpoint-*.pt"))
     assert not (cut / "generator.safetensors").exists()
     subprocess.run(_command(prepared, cut, 1), env=_environment(), check=True, capture_output=True, timeout=300)

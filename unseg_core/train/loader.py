@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -59,6 +60,8 @@ def load_parts(
 
 def _start_worker(number: int) -> None:
     torch.set_num_threads(1)
+    # A terminal sends it to all; the training itself decides when they end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _collate(samples: Sequence[TrainSample | SkippedSample]) -> LoadedPart:

@@ -138,6 +138,20 @@ def train(run: Run) -> Position:
     position = load_checkpoint(run.work, run.players, run.params)
     parts = load_parts(dataset, schedule, position.step, run.processes, run.workers)
     held = _health_samples(dataset)
+    try:
+        _run_epochs(run, schedule, position, parts, held)
+    except (RuntimeError, OSError):
+        # A signal that went to the whole process group has ended the loader's workers too.
+        if run.stop() and run.processes.count == 1:
+            save_checkpoint(run.work, run.players, run.params, position)
+            raise Interrupted from None
+        raise
+    return position
+
+
+def _run_epochs(
+    run: Run, schedule: Schedule, position: Position, parts: Iterator[LoadedPart], held: Sequence[TrainSample]
+) -> None:
     while len(position.records) < run.params.epochs:
         _run_epoch(run, schedule, position, parts)
         record = _finish_epoch(run, schedule, position, held)
@@ -147,7 +161,6 @@ def train(run: Run) -> Position:
                 record, draw_panel(run.players.generator, run.players.surrogate, held[:PANEL_SAMPLES], run.params)
             )
         run.processes.wait()
-    return position
 
 
 def _run_epoch(run: Run, schedule: Schedule, position: Position, parts: Iterator[LoadedPart]) -> None:
@@ -181,7 +194,7 @@ def _run_step(run: Run, schedule: Schedule, position: Position, parts: Iterator[
     # Summed losses (total, BCE, dice), samples, samples left out, processes that are to stop.
     mine = torch.zeros(6, dtype=torch.float64)
     for _ in range(schedule.part_count(position.step, run.processes.rank, run.processes.count)):
-        mine += _run_part(run, _next_part(run, position, parts), phase, position)
+        mine += _run_part(run, next(parts), phase, position)
     mine[5] = float(run.stop())
     loss, bce, dice, count, skipped, stop = run.processes.sum(mine).tolist()
     norm = _update(run, position, phase, loss, count) if count else 0.0
@@ -225,17 +238,6 @@ def _update(run: Run, position: Position, phase: Phase, loss: float, count: floa
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     return norm
-
-
-def _next_part(run: Run, position: Position, parts: Iterator[LoadedPart]) -> LoadedPart:
-    try:
-        return next(parts)
-    except RuntimeError:
-        # A stop that went to the whole process group has ended the loader's workers too.
-        if run.stop() and run.processes.count == 1:
-            save_checkpoint(run.work, run.players, run.params, position)
-            raise Interrupted from None
-        raise
 
 
 def _run_part(run: Run, part: LoadedPart, phase: Phase, position: Position) -> Tensor:

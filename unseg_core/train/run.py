@@ -16,6 +16,7 @@ from unseg_core.model.weights import (
     generator_sha256,
     load_generator,
     load_surrogate,
+    read_metadata,
     save_weights,
 )
 from unseg_core.params import RuntimeParams, TrainParams
@@ -122,6 +123,7 @@ def _write(job: TrainJob, run: Run, position: Position, trained: int) -> Trained
         "size": generator.size.name,
         "precision": run.precision,
         "training": [_describe(source) for source in job.sources],
+        "initialisation": json.loads(read_metadata(job.weights / GENERATOR_FILE)["provenance"])["initialisation"],
         "start": {name: generator_sha256(job.weights / name) for name in (GENERATOR_FILE, SURROGATE_FILE)},
     }
     sha256 = save_weights(
