@@ -19,6 +19,7 @@ from unseg_core.errors import DataError, WeightsError
 from unseg_core.model.registry_uri import SHA256_TAG
 from unseg_core.params import TrackingParams
 from unseg_core.storage import read_file, sha256_of
+from unseg_core.train.run import MODEL_CARD, PANEL_FILE
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -173,11 +174,17 @@ def _save_model(root: Path, folder: Path, logged: LoggedModel) -> None:
             folder,
             mlflow_model=model,
             python_model=str(MODEL_CODE),
-            artifacts={"generator": str(root / GENERATOR), "card": str(root / CARD)},
+            artifacts={"generator": str(root / GENERATOR), "card": str(root / CARD), **_about(root)},
             code_paths=[str(Path(unseg_core.__file__).parent)],
             signature=_signature(),
             pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS],
         )
+
+
+def _about(root: Path) -> dict[str, str]:
+    """The model card and the panel, where the training has written them."""
+    found = {"model_card": GENERATOR.with_name(MODEL_CARD), "panel": GENERATOR.with_name(PANEL_FILE)}
+    return {name: str(root / path) for name, path in found.items() if (root / path).is_file()}
 
 
 def _signature() -> ModelSignature:
