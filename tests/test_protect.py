@@ -22,13 +22,15 @@ from unseg_core.data.layouts import open_layout
 from unseg_core.errors import DataError, ManifestError, ParameterError
 from unseg_core.params import DatasetParams, ProtectParams
 from unseg_core.protect.engine import protect_dataset
-from unseg_core.protect.manifest import JOURNAL, Settings, read_manifest
+from unseg_core.protect.journal import Journal
+from unseg_core.protect.manifest import Settings, read_manifest
 from unseg_core.protect.methods.uniform import UniformNoise
 from unseg_core.protect.verify import verify_copy
 
 
 def settings(**changes: Any) -> Settings:
-    dataset = DatasetParams(**{k: v for k, v in changes.items() if k in DatasetParams.__dataclass_fields__})
+    known = {k: v for k, v in changes.items() if k in DatasetParams.__dataclass_fields__}
+    dataset = DatasetParams(**{"classes": ("object",), **known})
     how = ProtectParams(**{k: v for k, v in changes.items() if k in ProtectParams.__dataclass_fields__})
     return Settings.of(dataset, how, method="uniform", generator_sha256=None, precision="fp32")
 
@@ -180,29 +182,22 @@ def test_finished_copy_is_replaced_only_on_request(source: Path, tmp_path: Path)
     assert read_manifest(str(tmp_path / "copy"))[0]["settings"]["seed"] == 1
 
 
-def unseg(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "unseg_core.cli", *map(str, arguments)]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, **options)
-
-
 def test_killed_run_continues_to_the_same_bytes(tmp_path: Path, rng: np.random.Generator) -> None:
     source = write_pairs(tmp_path / "source", 60, rng, side=200)
-    command = ["protect", source, tmp_path / "copy", "--method", "uniform", "--workers", "1"]
+    command = ["protect", source, tmp_path / "copy", "--method", "uniform", "--workers", "1", "--layout", "folder"]
     process = subprocess.Popen([sys.executable, "-m", "unseg_core.cli", *map(str, command)], cwd=PROJECT)
-    journal = tmp_path / "copy" / JOURNAL
+    journal = Journal(str(tmp_path / "copy"))
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and (not journal.exists() or journal.read_text().count("\n") < 8):
+    while time.monotonic() < deadline and journal.count() < 8:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "copy" / "manifest.json").exists()
-    done = journal.read_text().count("\n")
-    assert 8 <= done < 60
-    other = unseg("protect", source, tmp_path / "copy", "--method", "uniform", "--seed", "9")
-    assert other.returncode == 2
-    assert "other settings" in other.stderr
-    assert unseg(*command).returncode == 0
-    assert unseg("protect", source, tmp_path / "whole", "--method", "uniform").returncode == 0
+    assert 8 <= journal.count() < 60
+    with pytest.raises(ManifestError, match="other settings"):
+        protect(source, tmp_path / "copy", seed=9)
+    protect(source, tmp_path / "copy")
+    protect(source, tmp_path / "whole")
     assert tree(tmp_path / "copy") == tree(tmp_path / "whole")
 
 
@@ -224,7 +219,15 @@ def test_command_line_exit_codes_and_json(source: Path, tmp_path: Path) -> None:
     assert partly.exit_code == 1
     assert "1 failed" in partly.stdout
     planned = invoke("protect", source, tmp_path / "plan", "--method", "uniform", "--dry-run", "--json")
-    assert json.loads(planned.stdout)["images"] == 6
+    plan = json.loads(planned.stdout)
+    sizes = {name: len(data) for name, data in tree(source).items()}
+    images = {name: size for name, size in sizes.items() if name.startswith("images/")}
+    assert (plan["images"], plan["bytes"]) == (6, sum(images.values()))
+    assert plan["carried_files"] == len(sizes) - 6
+    assert plan["carried_bytes"] == sum(sizes.values()) - sum(images.values())
+    assert plan["measured"]["statuses"] == {"failed": 1, "protected": 5}
+    assert plan["output_bytes"] > 0
+    assert plan["seconds"] > 0
     assert not (tmp_path / "plan").exists()
 
 

@@ -349,7 +349,7 @@ def _plan_text(plan: dict[str, Any], target: str) -> str:
     return (
         f"would write {plan['images']} images ({plan['bytes']:,} bytes, about {plan['output_bytes']:,} after) "
         f"and {plan['carried_files']} other files ({plan['carried_bytes']:,} bytes) to {target}\n"
-        f"about {plan['seconds']:,} s in one process here, measured on {measured['images']} images: {found}"
+        f"about {plan['seconds']:,.1f} s in one process here, measured on {measured['images']} images: {found}"
     )
 
 
@@ -386,6 +386,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as in tasks/__init__.py
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     app()
 
 

@@ -4,7 +4,8 @@
     |-- ParameterError          a parameter, option or params.yaml entry is unknown or out of range
     |-- DataError               a data set or file is not what its layout promises
     |   |-- ImageError          an image or mask cannot be decoded safely
-    |   `-- ManifestError       a protected copy has no complete manifest or differs from it
+    |   |-- ManifestError       a protected copy has no complete manifest or differs from it
+    |   `-- StorageError        a disk is full, a server does not answer; the run can be continued
     |-- WeightsError            a checkpoint is missing, or its entries do not fit the network
     `-- TrainingError           training cannot continue (for example: the loss is not finite)
 
@@ -30,6 +31,10 @@ class ImageError(DataError):
 
 class ManifestError(DataError):
     """A protected copy has no complete manifest, or differs from it."""
+
+
+class StorageError(DataError):
+    """A disk or server does not work now; what was begun can be continued when it does."""
 
 
 class WeightsError(UnsegError):

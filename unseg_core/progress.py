@@ -61,10 +61,25 @@ _BARS = _Bars()
 
 def _display() -> Progress:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Units a second."""
+
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
     unit, label = TextColumn("{task.fields[unit]}"), TextColumn("{task.description}", markup=False)
-    columns = (label, BarColumn(), MofNCompleteColumn(), unit, TimeRemainingColumn())
+    columns = (label, BarColumn(), MofNCompleteColumn(), unit, Rate(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True))
 
 

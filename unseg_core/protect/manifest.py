@@ -1,22 +1,27 @@
-"""The manifest: what was done to every image. `manifest.json` is written last and makes a copy complete."""
+"""The manifest: what was done to every image. `manifest.json` is written last and makes a copy complete.
+
+It is written and read a line at a time, so that a million images need no memory.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from unseg_core import storage
-from unseg_core.errors import DataError, ManifestError
+from unseg_core.errors import DataError, ManifestError, StorageError
 from unseg_core.params import DatasetParams, ProtectParams
 
 LINES = "manifest.jsonl"
 SUMMARY = "manifest.json"
 CARD = "DATASET_CARD.md"
-JOURNAL = ".unseg-journal.jsonl"
-OWN_FILES = (LINES, SUMMARY, CARD, JOURNAL)
+OWN_FILES = (LINES, SUMMARY, CARD)
+
+LISTED_FAILURES = 200
+"""So many failed images are named in the card; the manifest names all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +84,20 @@ class Line:
     linf_inside: int | None = None
     linf_outside: int | None = None
     psnr: float | None = None
+    excess_share: float | None = None
+    """Share of the pixels that are over their budget by more than two levels, as re-encoding JPEG does to a few."""
 
 
-def line_from(mapping: dict[str, Any], where: str) -> Line:
-    """Raises ManifestError if entries are missing or unknown."""
+def line_text(line: Line) -> str:
+    """One line of JSON, without its end."""
+    return to_json(vars(line))
+
+
+def line_of(text: str, where: str) -> Line:
+    """Raises ManifestError if it is no line of a manifest; `where` names the file."""
     try:
-        return Line(**mapping)
-    except TypeError as error:
+        return Line(**json.loads(text))
+    except (ValueError, TypeError) as error:
         raise ManifestError(
             f"{where} holds a line that is no manifest line ({error}); protect the data set again"
         ) from None
@@ -95,16 +107,65 @@ def to_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
-def write_manifest(root: str, settings: Settings, lines: Iterable[Line], card: str) -> dict[str, Any]:
-    """Write lines, card and, last, the summary. Returns the summary."""
-    kept = list(lines)
-    text = "".join(to_json(asdict(line)) + "\n" for line in kept).encode()
-    storage.write_file(storage.join(root, LINES), text)
-    storage.write_file(storage.join(root, CARD), card.encode())
+@dataclass
+class Totals:
+    """Sums over a manifest, a line at a time."""
+
+    images: int = 0
+    protected: int = 0
+    no_target: int = 0
+    failed: int = 0
+    over_budget: int = 0
+    """Protected images whose file changes by more than was asked for, as re-encoding JPEG does."""
+    linf_inside: int = 0
+    linf_outside: int = 0
+    psnr_sum: float = 0.0
+    failures: list[Line] = field(default_factory=list)
+    """The first LISTED_FAILURES."""
+
+    def add(self, line: Line) -> None:
+        self.images += 1
+        if line.status == "failed":
+            self.failed += 1
+            if len(self.failures) < LISTED_FAILURES:
+                self.failures.append(line)
+        elif line.status == "no_target":
+            self.no_target += 1
+        else:
+            self._add_protected(line.linf_inside or 0, line.linf_outside or 0, line)
+
+    def _add_protected(self, inside: int, outside: int, line: Line) -> None:
+        self.protected += 1
+        self.over_budget += inside > line.epsilon or outside > line.epsilon_bg
+        self.linf_inside = max(self.linf_inside, inside)
+        self.linf_outside = max(self.linf_outside, outside)
+        self.psnr_sum += line.psnr or 0.0
+
+    def summary(self) -> dict[str, Any]:
+        """Counts by status, the largest changes, the mean PSNR of protected images."""
+        names = ("images", "protected", "no_target", "failed", "over_budget", "linf_inside", "linf_outside")
+        mean = round(self.psnr_sum / self.protected, 4) if self.protected else None
+        return {**{name: getattr(self, name) for name in names}, "psnr": mean}
+
+
+def write_lines(root: str, texts: Iterable[str]) -> tuple[Totals, str]:
+    """Write manifest.jsonl from texts of lines. Returns what they add up to, and the file's sha256."""
+    totals, digest, where = Totals(), hashlib.sha256(), storage.join(root, LINES)
+    with storage.open_writer(where) as file:
+        for text in texts:
+            totals.add(line_of(text, where))
+            data = f"{text}\n".encode()
+            digest.update(data)
+            file.write(data)
+    return totals, digest.hexdigest()
+
+
+def write_summary(root: str, settings: Settings, totals: Totals, sha256: str) -> dict[str, Any]:
+    """Write manifest.json, which makes the copy complete; returns its contents."""
     summary = {
         "settings": asdict(settings),
-        "totals": summarise(kept),
-        "manifest_sha256": hashlib.sha256(text).hexdigest(),
+        "totals": totals.summary(),
+        "manifest_sha256": sha256,
         "versions": versions(),
     }
     storage.write_file(storage.join(root, SUMMARY), (json.dumps(summary, indent=2, sort_keys=True) + "\n").encode())
@@ -126,42 +187,66 @@ def versions() -> dict[str, str]:
     }
 
 
-def summarise(lines: list[Line]) -> dict[str, Any]:
-    """Totals over a manifest: counts by status, the largest changes, the mean PSNR of protected images."""
-    protected = [line for line in lines if line.status == "protected"]
-    return {
-        "images": len(lines),
-        **{status: sum(line.status == status for line in lines) for status in ("protected", "no_target", "failed")},
-        "linf_inside": max((line.linf_inside or 0 for line in protected), default=0),
-        "linf_outside": max((line.linf_outside or 0 for line in protected), default=0),
-        "psnr": round(sum(line.psnr or 0.0 for line in protected) / len(protected), 4) if protected else None,
-    }
-
-
-def read_manifest(root: str) -> tuple[dict[str, Any], list[Line]]:
-    """Summary and lines of a complete copy.
+def read_summary(root: str) -> dict[str, Any]:
+    """The summary of a complete copy.
 
     Raises:
-        ManifestError: there is none, or the lines are not those that the summary was written for.
+        ManifestError: there is none.
     """
+    where = storage.join(root, SUMMARY)
     try:
-        summary = json.loads(storage.read_file(storage.join(root, SUMMARY)))
-        data = storage.read_file(storage.join(root, LINES))
+        summary = json.loads(storage.read_file(where))
+    except StorageError:
+        raise
     except DataError:
         raise ManifestError(
             f"{root} has no complete manifest, so it is no protected copy; run `unseg protect` to the end"
         ) from None
     except ValueError as error:
-        raise ManifestError(
-            f"{storage.join(root, SUMMARY)} is not JSON ({error}); protect the data set again"
-        ) from None
-    if hashlib.sha256(data).hexdigest() != summary.get("manifest_sha256"):
-        raise ManifestError(f"{storage.join(root, LINES)} was changed after it was written; protect the data set again")
-    where = storage.join(root, LINES)
-    return summary, [line_from(json.loads(text), where) for text in data.decode().splitlines()]
+        raise ManifestError(f"{where} is not JSON ({error}); protect the data set again") from None
+    if not isinstance(summary, dict) or "manifest_sha256" not in summary:
+        raise ManifestError(f"{where} is not of a protected copy; name the folder of one")
+    return summary
+
+
+def open_manifest(root: str) -> tuple[dict[str, Any], Iterator[Line]]:
+    """Summary and lines of a complete copy; the lines are read while they are asked for.
+
+    Raises:
+        ManifestError: there is none, or the lines are not those that the summary was written for.
+    """
+    summary, where = read_summary(root), storage.join(root, LINES)
+    try:
+        found = storage.sha256_of(where)
+    except StorageError:
+        raise
+    except DataError as error:
+        raise ManifestError(f"{error}; protect the data set again") from None
+    if found != summary["manifest_sha256"]:
+        raise ManifestError(f"{where} was changed after it was written; protect the data set again")
+    return summary, _lines(where)
+
+
+def _lines(where: str) -> Iterator[Line]:
+    with storage.open_reader(where) as file:
+        for data in file:
+            yield line_of(data.decode(), where)
+
+
+def read_manifest(root: str) -> tuple[dict[str, Any], list[Line]]:
+    """As open_manifest, with all lines in memory."""
+    summary, lines = open_manifest(root)
+    return summary, list(lines)
 
 
 def settings_from(mapping: dict[str, Any]) -> Settings:
-    """Settings as stored in the summary."""
-    values = {f.name: mapping[f.name] for f in fields(Settings)}
+    """Settings as stored in the summary.
+
+    Raises:
+        ManifestError: an entry is missing.
+    """
+    try:
+        values = {f.name: mapping[f.name] for f in fields(Settings)}
+    except KeyError as error:
+        raise ManifestError(f"the manifest's settings have no {error}; protect the data set again") from None
     return Settings(**{**values, "classes": tuple(values["classes"])})

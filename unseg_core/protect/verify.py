@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from unseg_core import storage
-from unseg_core.data.layouts import open_layout
+from unseg_core.data.layouts import Layout, open_layout
 from unseg_core.data.sample import Sample, annotation_for, select_target
-from unseg_core.errors import DataError
+from unseg_core.errors import DataError, StorageError
 from unseg_core.images import decode_image
-from unseg_core.model.budget import linf
 from unseg_core.progress import progress
-from unseg_core.protect.manifest import OWN_FILES, Line, Settings, read_manifest, settings_from
+from unseg_core.protect.carry import carried_files, each
+from unseg_core.protect.manifest import OWN_FILES, Line, Settings, open_manifest, settings_from
+from unseg_core.protect.measure import measure
+from unseg_core.protect.path_set import PathSet
 from unseg_core.protect.region import protected_region
+
+LOSSLESS = ("png", "tiff")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,89 +36,153 @@ class Verification:
     """Files over the budget, as the manifest states for JPEG; a lossless file over the budget is a difference."""
 
 
-def verify_copy(target: str, source: str | None = None, *, masks: str | None = None) -> Verification:
+def verify_copy(
+    target: str, source: str | None = None, *, masks: str | None = None, layout: Layout | None = None, workers: int = 2
+) -> Verification:
     """Check every file of a copy.
 
     Args:
         source: the original data set; without it only the copy's own hashes are checked.
         masks: where the original's masks are, if not in its layout's own folder.
+        layout: the original, opened, if it takes more than that to open it.
+        workers: files checked at the same time.
 
     Raises:
         ManifestError: the copy has no complete manifest.
         DataError: the source cannot be opened.
+        StorageError: a server does not answer.
     """
-    summary, lines = read_manifest(target)
+    summary, lines = open_manifest(target)
     settings = settings_from(summary["settings"])
-    differences: list[str] = []
-    over: list[str] = []
-    samples = _samples(source, settings, masks)
-    if source is not None:
-        differences += _check_members(target, source, lines, samples)
-    with progress("verify", len(lines)) as advance:
-        for line in lines:
-            differences += _check_hash(target, line)
-            if source is not None and line.id in samples and line.output is not None:
-                found, is_over = _check_pixels(target, source, samples[line.id], line, settings)
-                differences += found
-                over += [line.output] if is_over else []
-            advance(1)
-    return Verification(checked=len(lines), differences=tuple(differences), over_budget=tuple(over))
+    if source is not None and layout is None:
+        layout = open_layout(settings.layout, source, classes=settings.classes, masks=masks)
+    check = _Check(target=target, layout=layout, settings=settings)
+    check.images(lines, summary["totals"]["images"], workers)
+    if layout is not None:
+        check.members(workers)
+    return Verification(
+        checked=check.checked, differences=tuple(sorted(check.differences)), over_budget=tuple(sorted(check.over))
+    )
 
 
-def _samples(source: str | None, settings: Settings, masks: str | None) -> dict[str, Sample]:
-    if source is None:
-        return {}
-    layout = open_layout(settings.layout, source, classes=settings.classes, masks=masks)
-    return {sample.id: sample for sample in layout.samples()}
+class _Check:
+    """One run: what was found so far."""
+
+    def __init__(self, *, target: str, layout: Layout | None, settings: Settings) -> None:
+        self.target = target
+        self.layout = layout
+        self.settings = settings
+        self.checked = 0
+        self.differences: list[str] = []
+        self.over: list[str] = []
+        self.lock = threading.Lock()
+
+    def images(self, lines: Iterator[Line], count: int, workers: int) -> None:
+        """Every line of the manifest, with its sample where there is an original."""
+        pairs = ((line, None) for line in lines) if self.layout is None else self._pairs(lines, self.layout)
+        with progress("verify", count) as advance:
+
+            def check(pair: tuple[Line, Sample | None]) -> None:
+                found, is_over = self._check_image(*pair)
+                with self.lock:
+                    self.checked += 1
+                    self.differences += found
+                    self.over += [str(pair[0].output)] if is_over else []
+                    advance(1)
+
+            each(check, pairs, workers)
+
+    def _pairs(self, lines: Iterator[Line], layout: Layout) -> Iterator[tuple[Line, Sample | None]]:
+        """Both come in the same order, so that hardly one has to wait for the other, unless something is missing."""
+        waiting_lines: dict[str, Line] = {}
+        waiting_samples: dict[str, Sample] = {}
+        for line, sample in _side_by_side(lines, layout.samples()):
+            if line is not None:
+                waiting_lines[line.id] = line
+            if sample is not None:
+                waiting_samples[sample.id] = sample
+            for one in {item.id for item in (line, sample) if item is not None}:
+                if one in waiting_lines and one in waiting_samples:
+                    yield waiting_lines.pop(one), waiting_samples.pop(one)
+        for line in waiting_lines.values():
+            self.differences.append(f"{line.image}: not in the source")
+            yield line, None
+        self.differences += [f"{sample.image}: not in the manifest" for sample in waiting_samples.values()]
+
+    def _check_image(self, line: Line, sample: Sample | None) -> tuple[list[str], bool]:
+        if line.output is None:
+            return [], False
+        try:
+            data = storage.read_file(storage.join(self.target, line.output))
+        except StorageError:
+            raise
+        except DataError:
+            return [f"{line.output}: missing"], False
+        changed = hashlib.sha256(data).hexdigest() != line.output_sha256
+        found = [f"{line.output}: changed after it was written"] if changed else []
+        if sample is None or self.layout is None:
+            return found, False
+        measured, is_over = check_pixels(self.layout, sample, line, data, self.settings)
+        return found + measured, is_over
+
+    def members(self, workers: int) -> None:
+        """Files that are missing, extra or differ although they should have been carried over unchanged."""
+        assert self.layout is not None
+        root = self.layout.root
+        images = PathSet(line.image for line in open_manifest(self.target)[1])
+        outputs = PathSet(line.output for line in open_manifest(self.target)[1] if line.output)
+        there, carried = PathSet(storage.list_files(self.target)), PathSet(carried_files(root, images))
+
+        def check(path: str) -> None:
+            if path not in there:
+                difference = f"{path}: not in the copy"
+            elif storage.sha256_of(storage.join(root, path)) != storage.sha256_of(storage.join(self.target, path)):
+                difference = f"{path}: differs from the source although it is no image of the manifest"
+            else:
+                return
+            with self.lock:
+                self.differences.append(difference)
+
+        each(check, carried_files(root, images), workers)
+        for path in storage.list_files(self.target):
+            if path not in carried and path not in outputs and path not in OWN_FILES:
+                self.differences.append(f"{path}: not in the source")
 
 
-def _check_members(target: str, source: str, lines: list[Line], samples: dict[str, Sample]) -> list[str]:
-    """Files that are missing, extra or differ although they should have been carried over unchanged."""
-    listed = {line.id for line in lines}
-    differences = [f"{sample.image}: not in the manifest" for one, sample in samples.items() if one not in listed]
-    differences += [f"{line.image}: not in the source" for line in lines if line.id not in samples]
-    images = {line.image for line in lines}
-    carried = [path for path in storage.list_files(source) if path not in images and path not in OWN_FILES]
-    for path in carried:
-        original, copy = storage.join(source, path), storage.join(target, path)
-        if not storage.exists(copy):
-            differences.append(f"{path}: not in the copy")
-        elif storage.sha256_of(original) != storage.sha256_of(copy):
-            differences.append(f"{path}: differs from the source although it is no image of the manifest")
-    known = set(carried) | set(OWN_FILES) | {line.output for line in lines}
-    differences += [f"{path}: not in the source" for path in storage.list_files(target) if path not in known]
-    return differences
+def _side_by_side(lines: Iterator[Line], samples: Iterable[Sample]) -> Iterator[tuple[Line | None, Sample | None]]:
+    others = iter(samples)
+    while True:
+        pair = next(lines, None), next(others, None)
+        if pair == (None, None):
+            return
+        yield pair
 
 
-def _check_hash(target: str, line: Line) -> list[str]:
-    if line.output is None:
-        return []
-    location = storage.join(target, line.output)
-    if not storage.exists(location):
-        return [f"{line.output}: missing"]
-    return [] if storage.sha256_of(location) == line.output_sha256 else [f"{line.output}: changed after it was written"]
-
-
-def _check_pixels(target: str, source: str, sample: Sample, line: Line, settings: Settings) -> tuple[list[str], bool]:
+def check_pixels(
+    layout: Layout, sample: Sample, line: Line, written: bytes, settings: Settings
+) -> tuple[list[str], bool]:
     """Measure the change again: differences from the manifest, and whether it is over the budget."""
     try:
-        data = storage.read_file(storage.join(source, sample.image))
+        data = storage.read_file(storage.join(layout.root, sample.image))
         if hashlib.sha256(data).hexdigest() != line.source_sha256:
             return [f"{sample.image}: the source is not the file that was protected"], False
         original = decode_image(data, sample.image).pixels
-        written = decode_image(storage.read_file(storage.join(target, str(line.output))), str(line.output))
+        copy = decode_image(written, str(line.output))
         region = _region(sample, settings, original)
+    except StorageError:
+        raise
     except DataError as error:
         return [str(error)], False
-    if written.pixels.shape != original.shape:
+    if copy.pixels.shape != original.shape:
         return [f"{line.output}: another size than the source"], False
-    inside, outside = linf(original, written.pixels, region)
+    change = measure(original, copy.pixels, region, epsilon=settings.epsilon, epsilon_bg=settings.epsilon_bg)
+    inside, outside = change.linf_inside, change.linf_outside
     over = inside > settings.epsilon or outside > settings.epsilon_bg
     measured, stated = f"{inside}/{outside} levels", f"{line.linf_inside}/{line.linf_outside}"
     found = []
     if line.status == "protected" and (inside, outside) != (line.linf_inside, line.linf_outside):
         found.append(f"{line.output}: changes by {measured}, the manifest says {stated}")
-    if over and written.format == "png":
+    if over and copy.format in LOSSLESS:
         budget = f"{settings.epsilon:g}/{settings.epsilon_bg:g}"
         found.append(f"{line.output}: changes by {measured}, over the budget of {budget}")
     return found, over

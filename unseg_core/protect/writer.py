@@ -3,49 +3,58 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import numpy as np
+from PIL import Image
 
 from unseg_core import storage
 from unseg_core.data.layouts import Layout
 from unseg_core.data.sample import Sample, Target, annotation_for, select_target, target_of
-from unseg_core.errors import DataError
+from unseg_core.errors import DataError, StorageError
 from unseg_core.images import Picture, decode_image, encode_image
-from unseg_core.model.budget import add_noise, linf, psnr
 from unseg_core.protect.manifest import Line, Settings
-from unseg_core.protect.methods import Method
+from unseg_core.protect.measure import measure, noised, pulled_in
 from unseg_core.protect.region import protected_region
+
+FEW_BYTES = 16_000
+"""A file of fewer bytes holds few pixels: PNG's compression ends at about 1:1030."""
+EXCESS_SHARE, ROUNDS = 0.001, 6
+"""A JPEG is encoded up to so many times, until no larger share of its pixels is far over the budget."""
+EXTENSIONS = {"png": (".png",), "jpeg": (".jpg", ".jpeg")}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What all images of one run share."""
+    """What all images of one run share. Can be sent to other processes."""
 
     layout: Layout
-    method: Method
     settings: Settings
     target: str
+    scratch: str | None = None
+    """Folder for temporary files on the target's disk; None for URLs."""
+    clashes: frozenset[str] = frozenset()
+    """Images whose copies would overwrite other files."""
+    is_trial: bool = False
+    """Nothing is to be written."""
 
 
-def protect_sample(job: Job, sample: Sample) -> Line:
-    """Protect one image into the target. Data that cannot be used gives a line with status `failed`."""
-    line = _blank(job.settings, sample)
-    try:
-        data = storage.read_file(storage.join(job.layout.root, sample.image))
-        line = replace(line, source_sha256=hashlib.sha256(data).hexdigest())
-        picture = decode_image(data, sample.image)
-        annotation = annotation_for(sample, picture.pixels)
-    except DataError as error:
-        return replace(line, status="failed", reason=str(error))
-    target = select_target(annotation, job.settings.targets, job.layout.classes)
-    if not target.mask.any():
-        return _without_target(job, sample, picture, data, line)
-    return _write_protected(job, sample, picture, target, line)
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """An image that is ready for its noise."""
+
+    sample: Sample
+    line: Line
+    picture: Picture
+    target: Target
+    region: np.ndarray
+    """bool HxW: where epsilon applies."""
 
 
-def _blank(settings: Settings, sample: Sample) -> Line:
+def blank_line(settings: Settings, sample: Sample) -> Line:
     return Line(
         id=sample.id,
         image=sample.image,
@@ -58,49 +67,118 @@ def _blank(settings: Settings, sample: Sample) -> Line:
     )
 
 
-def _without_target(job: Job, sample: Sample, picture: Picture, data: bytes, line: Line) -> Line:
-    if job.settings.no_target == "whole":
-        return _write_protected(job, sample, picture, target_of(np.ones(picture.pixels.shape[:2], dtype=bool)), line)
+def failed_line(settings: Settings, sample: Sample, error: Exception) -> Line:
+    """For data that cannot be used. A storage that does not work is no such thing: it is raised again."""
+    if isinstance(error, StorageError):
+        raise error
+    if isinstance(error, DataError):
+        return replace(blank_line(settings, sample), status="failed", reason=str(error))
+    # Decoders have errors of their own for damaged files; one image must not stop the run.
+    reason = f"{sample.image} or its annotation cannot be used ({type(error).__name__}: {error}); replace the file"
+    return replace(blank_line(settings, sample), status="failed", reason=reason)
+
+
+def read_image(job: Job, sample: Sample) -> bytes:
+    """The image file's bytes.
+
+    Raises:
+        DataError: it cannot be read, or its copy would overwrite another file.
+    """
+    if sample.image in job.clashes:
+        raise DataError(f"{sample.image}: its copy would have the name of another file; rename one of them")
+    return storage.read_file(storage.join(job.layout.root, sample.image))
+
+
+def pixels_of(data: bytes) -> int:
+    """What an image counts for in the pixel budget; decodes the header only, and not that of small files."""
+    if len(data) < FEW_BYTES:
+        return 0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as image:
+                return image.width * image.height
+    except Exception:
+        # Decoding says what is wrong with it.
+        return 0
+
+
+def prepare(job: Job, sample: Sample, data: bytes) -> Prepared | Line:
+    """Decode an image and its annotation. Returns the finished line where no noise is needed.
+
+    Raises:
+        DataError: image or annotation cannot be used.
+    """
+    settings = job.settings
+    line = replace(blank_line(settings, sample), source_sha256=hashlib.sha256(data).hexdigest())
+    try:
+        picture = decode_image(data, sample.image)
+        target = select_target(annotation_for(sample, picture.pixels), settings.targets, job.layout.classes)
+        empty = not target.mask.any()
+    except Exception as error:
+        return replace(failed_line(settings, sample, error), source_sha256=line.source_sha256)
+    if empty and settings.no_target != "whole":
+        return _without_target(job, sample, data, line)
+    if empty:
+        target = target_of(np.ones_like(target.mask))
+    region = np.ones_like(target.mask) if settings.prompt == "whole" else protected_region(target.mask)
+    return Prepared(sample=sample, line=line, picture=picture, target=target, region=region)
+
+
+def _without_target(job: Job, sample: Sample, data: bytes, line: Line) -> Line:
     line = replace(line, status="no_target", reason="no pixel of a target object")
     if job.settings.no_target == "skip":
         return line
-    storage.write_file(storage.join(job.target, sample.image), data)
-    return replace(
-        line, output=sample.image, output_sha256=line.source_sha256, linf_inside=0, linf_outside=0, psnr=100.0
-    )
+    if job.is_trial:
+        return replace(line, output=sample.image)
+    storage.write_file(storage.join(job.target, sample.image), data, scratch=job.scratch)
+    line = replace(line, output=sample.image, output_sha256=line.source_sha256)
+    return replace(line, linf_inside=0, linf_outside=0, psnr=100.0, excess_share=0.0)
 
 
-def _write_protected(job: Job, sample: Sample, picture: Picture, target: Target, line: Line) -> Line:
-    protected, region = protect_pixels(job, sample.id, picture, target)
-    image_format = picture.format if job.settings.image_format == "auto" else job.settings.image_format
-    output = output_name(sample.image, image_format)
-    data = encode_image(protected, picture, "png" if image_format == "png" else "jpeg")
-    written = decode_image(data, output).pixels
-    storage.write_file(storage.join(job.target, output), data)
-    inside, outside = linf(picture.pixels, written, region)
-    return replace(
-        line,
+def encode(settings: Settings, prepared: Prepared, noise_3HW: np.ndarray) -> tuple[bytes, Line]:
+    """Add the noise; returns the file's bytes and the line that says what they change.
+
+    Raises:
+        DataError: the image cannot be written in the wanted format.
+    """
+    picture, budget = prepared.picture, {"epsilon": settings.epsilon, "epsilon_bg": settings.epsilon_bg}
+    changed = noised(picture.pixels, noise_3HW, prepared.region, grey=picture.grey, **budget)
+    image_format = picture.format if settings.image_format == "auto" else settings.image_format
+    output = output_name(prepared.sample.image, settings.image_format)
+    for left in reversed(range(ROUNDS)):
+        data = encode_image(changed, picture, image_format)  # type: ignore[arg-type]  # checked by ProtectParams
+        written = decode_image(data, output).pixels
+        change = measure(picture.pixels, written, prepared.region, **budget)
+        if change.excess_share <= EXCESS_SHARE or not left:
+            break
+        changed = pulled_in(changed, written, picture.pixels, prepared.region, **budget)
+    return data, replace(
+        prepared.line,
         output=output,
         output_sha256=hashlib.sha256(data).hexdigest(),
-        linf_inside=inside,
-        linf_outside=outside,
-        psnr=round(psnr(picture.pixels, written), 4),
+        linf_inside=change.linf_inside,
+        linf_outside=change.linf_outside,
+        psnr=round(change.psnr, 4),
+        excess_share=round(change.excess_share, 6),
     )
 
 
-def protect_pixels(job: Job, image_id: str, picture: Picture, target: Target) -> tuple[np.ndarray, np.ndarray]:
-    """The protected pixels, uint8 HxWx3, and the region in which epsilon applies, bool HxW."""
-    region = np.ones_like(target.mask) if job.settings.prompt == "whole" else protected_region(target.mask)
-    noise = job.method.noise(picture.pixels, target, image_id)
-    if picture.grey:
-        noise = np.broadcast_to(noise.mean(axis=0, keepdims=True), noise.shape)
-    settings = job.settings
-    changed = add_noise(picture.pixels, noise, region, epsilon=settings.epsilon, epsilon_bg=settings.epsilon_bg)
-    return changed, region
+def finish(job: Job, prepared: Prepared, noise_3HW: np.ndarray) -> Line:
+    """Add the noise and write the copy."""
+    try:
+        data, line = encode(job.settings, prepared, noise_3HW)
+    except Exception as error:
+        failed = failed_line(job.settings, prepared.sample, error)
+        return replace(failed, source_sha256=prepared.line.source_sha256)
+    storage.write_file(storage.join(job.target, str(line.output)), data, scratch=job.scratch)
+    return line
 
 
 def output_name(image: str, image_format: str) -> str:
-    """The image's own name; with the format's extension where the format changes."""
+    """The image's own name, also where it does not fit its contents; with the extension of a format asked for."""
+    if image_format == "auto":
+        return image
     pure = PurePosixPath(image)
-    fitting = {"png": (".png",), "jpeg": (".jpg", ".jpeg")}[image_format]
+    fitting = EXTENSIONS[image_format]
     return image if pure.suffix.lower() in fitting else pure.with_suffix(fitting[0]).as_posix()

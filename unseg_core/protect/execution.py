@@ -1,0 +1,90 @@
+"""Where a run's work is done: nothing of this changes its bytes in float32."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from unseg_core.params import ProtectParams, check_range
+from unseg_core.protect.engine import Engine, InProcess
+from unseg_core.protect.pipeline import Parallel
+from unseg_core.protect.shares import Recipe
+
+GPU_BATCH = 8
+"""Images of one pass on a GPU, where nothing else is said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How the work is shared out."""
+
+    engine: Literal["local", "ray"] = "local"
+    workers: int = 0
+    """Threads that decode, and as many that encode, in each process; 0: two, with a GPU more."""
+    batch_size: int = 0
+    """Most images of one pass of the network; 0: one on a CPU, several on a GPU."""
+    processes: int = 0
+    """Of this machine; 0: one, or one for each GPU."""
+    threads: int = 2
+    """Of torch, in each process."""
+    ray_address: str = ""
+    """Of the Ray cluster; empty starts one on this machine."""
+
+    def __post_init__(self) -> None:
+        check_range("workers", self.workers, 0, 1024)
+        check_range("batch_size", self.batch_size, 0, 4096)
+        check_range("processes", self.processes, 0, 1024)
+        check_range("threads", self.threads, 1, 1024)
+
+
+def execution_of(params: ProtectParams, *, threads: int) -> Execution:
+    """As params.yaml has it."""
+    return Execution(
+        engine=params.engine,
+        workers=params.workers,
+        batch_size=params.batch_size,
+        processes=params.processes,
+        threads=threads,
+        ray_address=params.ray_address,
+    )
+
+
+def choose_engine(recipe: Recipe, how: Execution, device: str) -> Engine:
+    """The engine for a method on `device`, cpu or cuda.
+
+    Raises:
+        ParameterError: the method is unknown or lacks a generator.
+        WeightsError: the generator cannot be loaded.
+    """
+    gpu = device.startswith("cuda")
+    parallel = parallel_of(how, device)
+    if how.engine == "ray":
+        from unseg_core.protect.ray_engine import RayCluster
+
+        return RayCluster(recipe=recipe, parallel=parallel, address=how.ray_address, gpu=gpu, threads=how.threads)
+    devices = _devices(how.processes, gpu, device)
+    if len(devices) == 1:
+        return InProcess(method=recipe.build(devices[0]), parallel=parallel)
+    from unseg_core.protect.process_engine import Processes
+
+    return Processes(recipe=recipe, parallel=parallel, devices=devices, threads=how.threads)
+
+
+def parallel_of(how: Execution, device: str) -> Parallel:
+    """How much one process does at a time."""
+    gpu = device.startswith("cuda")
+    return Parallel(workers=how.workers or _workers(gpu), batch_size=how.batch_size or (GPU_BATCH if gpu else 1))
+
+
+def _workers(gpu: bool) -> int:
+    return min(16, max(2, os.cpu_count() or 2)) if gpu else 2
+
+
+def _devices(processes: int, gpu: bool, device: str) -> tuple[str, ...]:
+    if not gpu:
+        return (device,) * max(1, processes)
+    cards = torch.cuda.device_count()
+    return tuple(f"cuda:{i % cards}" for i in range(processes or cards)) if cards > 1 else (device,) * max(1, processes)
