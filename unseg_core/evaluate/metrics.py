@@ -1,4 +1,4 @@
-"""Intersection over union, from torchmetrics' confusion matrix over the whole test set."""
+"""Intersection over union and Dice, from torchmetrics' confusion matrix over the whole test set."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ def class_iou(confusion: Tensor) -> Tensor:
     hits = confusion.diag().double()
     union = confusion.sum(0) + confusion.sum(1) - confusion.diag()
     return torch.where(union > 0, hits / union, torch.nan)
+
+
+def class_dice(confusion: Tensor) -> Tensor:
+    """Dice coefficient per class from a confusion matrix as for class_iou."""
+    hits = confusion.diag().double()
+    total = confusion.sum(0) + confusion.sum(1)
+    return torch.where(total > 0, 2 * hits / total, torch.nan)
 
 
 class IouMeter:
@@ -35,6 +42,14 @@ class IouMeter:
         With one class this is the object's IoU, as usual for medical and interactive sets.
         """
         values = class_iou(self.confusion.compute())
-        objects = values[1:]
         by_name = {name: float(v) for name, v in zip(self.names, values.tolist(), strict=True) if v == v}
-        return float(objects[~objects.isnan()].mean()), by_name
+        return _mean_of_objects(values), by_name
+
+    def dice(self) -> float:
+        """Mean Dice over the object classes that occur."""
+        return _mean_of_objects(class_dice(self.confusion.compute()))
+
+
+def _mean_of_objects(values: Tensor) -> float:
+    objects = values[1:]
+    return float(objects[~objects.isnan()].mean())

@@ -5,23 +5,19 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
-from unseg_core.data.sample import IGNORE_INDEX
 from unseg_core.device import prepare_device
 from unseg_core.errors import TrainingError
-from unseg_core.evaluate.dataset import LabelledImages
-from unseg_core.evaluate.metrics import IouMeter
-from unseg_core.evaluate.models import build_model
-from unseg_core.model.parts import normalise
+from unseg_core.evaluate.batch import Batch
+from unseg_core.evaluate.models import DownstreamModel, build_model
+from unseg_core.evaluate.scoring import METERS, SEMANTIC, Scores
 from unseg_core.params import EvaluateParams, RuntimeParams
 from unseg_core.progress import progress
 from unseg_core.storage import write_file
@@ -30,9 +26,20 @@ WARM_UP = 0.1
 """Share of the steps in which the learning rate rises to its maximum (one-cycle)."""
 
 
+class Split(Protocol):
+    """Images with what a task is about: LabelledImages or SegmentedImages."""
+
+    @property
+    def ids(self) -> tuple[str, ...]: ...
+
+    def batch(self, rows: Sequence[int], device: torch.device, rng: np.random.Generator | None = None) -> Batch:
+        """Some of them; mirrored at random with `rng`."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class CurvePoint:
-    """One epoch; `test_iou` is None where it was not measured."""
+    """One epoch; `test_iou` is the task's main score, None where it was not measured."""
 
     seed: int
     epoch: int
@@ -44,14 +51,18 @@ class CurvePoint:
 class SeedResult:
     seed: int
     iou: float
+    """The task's main score (unseg_core.evaluate.scoring.METERS), 0 to 1; IoU for most."""
     class_iou: dict[str, float]
+    """The same by class."""
     train_loss: float
     curve: tuple[CurvePoint, ...]
+    scores: dict[str, float] = field(default_factory=dict)
+    """All scores of the task by name."""
 
 
 def evaluate_seeds(
-    train: LabelledImages,
-    test: LabelledImages,
+    train: Split,
+    test: Split,
     classes: tuple[str, ...],
     params: EvaluateParams,
     runtime: RuntimeParams,
@@ -77,8 +88,8 @@ def _result_file(work: Path, seed: int) -> Path:
 
 
 def _run_seed(
-    train: LabelledImages,
-    test: LabelledImages,
+    train: Split,
+    test: Split,
     classes: tuple[str, ...],
     params: EvaluateParams,
     seed: int,
@@ -96,43 +107,53 @@ def _read_result(path: Path) -> SeedResult:
 
 
 def train_and_test(
-    train: LabelledImages,
-    test: LabelledImages,
+    train: Split,
+    test: Split,
     classes: tuple[str, ...],
     params: EvaluateParams,
     seed: int,
     device: torch.device,
 ) -> SeedResult:
-    """One training from scratch: AdamW, one-cycle schedule, cross-entropy, horizontal flips.
+    """One training: AdamW, one-cycle schedule, horizontal flips, and the loss of the model.
 
     Raises:
         TrainingError: the loss is not finite.
     """
     torch.manual_seed(seed)
-    model = build_model(params, len(classes) + 1).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks the form
+    model = _on_device(build_model(params, len(classes)), params, device)
     batches = len(train.ids) // params.batch_size or 1
-    optimiser = torch.optim.AdamW(model.parameters(), lr=params.learning_rate)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=params.learning_rate, weight_decay=params.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, max_lr=params.learning_rate, total_steps=params.epochs * batches, pct_start=WARM_UP
     )
     curve: list[CurvePoint] = []
-    class_iou: dict[str, float] = {}
+    scores = Scores(main=0.0, by_class={})
     parent = os.getppid()
     with progress(f"seed {seed}", params.epochs, "epochs") as advance:
         for epoch in range(params.epochs):
             if os.getppid() != parent:
                 raise KeyboardInterrupt  # whoever wants the result was killed
             loss = _train_epoch(model, train, params, _rng(seed, epoch), optimiser, schedule.step, device)
-            iou = None
-            if (epoch + 1) % params.test_every == 0 or epoch + 1 == params.epochs:
-                iou, class_iou = score_model(model, test, classes, params.batch_size, device)
-            curve.append(CurvePoint(seed=seed, epoch=epoch, train_loss=loss, test_iou=iou))
+            tested = (epoch + 1) % params.test_every == 0 or epoch + 1 == params.epochs
+            if tested:
+                scores = score_model(model, test, classes, params, device)
+            curve.append(CurvePoint(seed=seed, epoch=epoch, train_loss=loss, test_iou=scores.main if tested else None))
             advance(1)
-    final = curve[-1]
-    assert final.test_iou is not None
     return SeedResult(
-        seed=seed, iou=final.test_iou, class_iou=class_iou, train_loss=final.train_loss, curve=tuple(curve)
+        seed=seed,
+        iou=scores.main,
+        class_iou=scores.by_class,
+        train_loss=curve[-1].train_loss,
+        curve=tuple(curve),
+        scores=scores.values,
     )
+
+
+def _on_device(model: DownstreamModel, params: EvaluateParams, device: torch.device) -> DownstreamModel:
+    if params.task in SEMANTIC:
+        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks the form
+    return model.to(device)
 
 
 def _rng(seed: int, epoch: int) -> np.random.Generator:
@@ -140,8 +161,8 @@ def _rng(seed: int, epoch: int) -> np.random.Generator:
 
 
 def _train_epoch(
-    model: nn.Module,
-    data: LabelledImages,
+    model: DownstreamModel,
+    data: Split,
     params: EvaluateParams,
     rng: np.random.Generator,
     optimiser: torch.optim.Optimizer,
@@ -154,39 +175,27 @@ def _train_epoch(
     size = min(params.batch_size, len(order))
     losses = []
     for start in range(0, len(order) - size + 1, size):
-        chosen = torch.from_numpy(order[start : start + size])
-        images, labels = _flip(data.images[chosen], data.labels[chosen], rng)
-        logits = model(_input(images, device))
-        loss = F.cross_entropy(logits, labels.long().to(device), ignore_index=IGNORE_INDEX)
+        loss = model.loss(data.batch(order[start : start + size].tolist(), device, rng))
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss is {loss.item()}; lower evaluate.learning_rate")
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        if params.clip_norm:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), params.clip_norm)
         optimiser.step()
         after_step()
         losses.append(loss.item())
     return float(np.mean(losses))
 
 
-def _flip(images: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Flip each image and its labels horizontally with probability 1/2."""
-    flipped = torch.from_numpy(rng.random(len(images)) < 0.5)
-    images = torch.where(flipped.view(-1, 1, 1, 1), images.flip(-1), images)
-    return images, torch.where(flipped.view(-1, 1, 1), labels.flip(-1), labels)
-
-
-def _input(images: Tensor, device: torch.device) -> Tensor:
-    return normalise(images.to(device).float() / 255.0).contiguous(memory_format=torch.channels_last)
-
-
 @torch.inference_mode()
 def score_model(
-    model: nn.Module, data: LabelledImages, classes: tuple[str, ...], batch_size: int, device: torch.device
-) -> tuple[float, dict[str, float]]:
-    """Mean IoU over the object classes, and IoU by class name."""
+    model: DownstreamModel, data: Split, classes: tuple[str, ...], params: EvaluateParams, device: torch.device
+) -> Scores:
+    """The scores of the recipe's task over all images."""
     model.eval()
-    meter = IouMeter(classes)
-    for start in range(0, len(data.ids), batch_size):
-        predicted = model(_input(data.images[start : start + batch_size], device)).argmax(1).cpu()
-        meter.update(predicted, data.labels[start : start + batch_size].long())
+    meter = METERS[params.task][1](classes)
+    for start in range(0, len(data.ids), params.batch_size):
+        batch = data.batch(range(start, min(start + params.batch_size, len(data.ids))), device)
+        meter.update(model.predict(batch), batch)
     return meter.result()

@@ -1,27 +1,29 @@
-"""UNet++ (Zhou et al., 2018) from segmentation-models-pytorch, from scratch."""
+"""UNet++ (Zhou et al., DLMIA 2018) from segmentation-models-pytorch, with any of its encoders."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unseg_core.errors import ParameterError
+from unseg_core.evaluate.models.model import Entry
+from unseg_core.evaluate.models.semantic import SemanticModel
+from unseg_core.evaluate.models.smp_encoders import check_encoder, load_weights, named_weights
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from unseg_core.params import EvaluateParams
 
 
-def build_unetplusplus(params: EvaluateParams, classes: int) -> nn.Module:
+def build_unetplusplus(params: EvaluateParams, classes: int) -> SemanticModel:
     import segmentation_models_pytorch as smp
 
-    if params.encoder not in smp.encoders.get_encoder_names() and not params.encoder.startswith("tu-"):
-        raise ParameterError(f"evaluate.encoder is {params.encoder!r}; segmentation-models-pytorch has no such encoder")
-    model: nn.Module = smp.UnetPlusPlus(
+    check_encoder(params.encoder)
+    network = smp.UnetPlusPlus(
         encoder_name=params.encoder,
-        encoder_weights=None,
+        encoder_weights=named_weights(params),
         encoder_depth=len(params.decoder_channels),
         decoder_channels=params.decoder_channels,
-        classes=classes,
+        classes=classes + 1,
     )
-    return model
+    return SemanticModel(load_weights(network, params))
+
+
+UNETPLUSPLUS = Entry(build=build_unetplusplus, tasks=frozenset({"semantic", "medical"}))
