@@ -207,9 +207,12 @@ def s3_bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         ("AWS_DEFAULT_REGION", "us-east-1"),
     ):
         monkeypatch.setenv(name, value)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
     filesystem = fsspec.filesystem("s3")
-    filesystem.mkdir("unseg-test")
-    yield "unseg-test"
+    bucket = f"unseg-{port}"  # the servers of one process share what they hold
+    filesystem.mkdir(bucket)
+    yield bucket
+    filesystem.rm(bucket, recursive=True)
     type(filesystem).clear_instance_cache()
     running.stop()
 
