@@ -78,7 +78,13 @@ def _metrics(
         {**seed, "class_iou": {one: result.class_iou.get(one) for one in classes}, "scores": result.scores}
         for seed, result in zip(seeds, results, strict=True)
     ]
-    return {**metrics, "task": recipe.task, "metric": METERS[recipe.task][0], "seeds": every}
+    # An IoU is iou_mean already.
+    names = dict.fromkeys(name for result in results for name in result.scores if name != "IoU")
+    means = {
+        f"{name}_mean": statistics.fmean(result.scores[name] for result in results if name in result.scores)
+        for name in names
+    }
+    return {**metrics, **means, "task": recipe.task, "metric": METERS[recipe.task][0], "seeds": every}
 
 
 if __name__ == "__main__":

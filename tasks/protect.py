@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from unseg_core.protect.engine import protect_with
 from unseg_core.protect.execution import choose_engine, execution_of
 from unseg_core.protect.manifest import Settings
 from unseg_core.protect.methods import MethodOptions
+from unseg_core.protect.origin import recorded_annotations
 from unseg_core.protect.shares import Recipe
 from unseg_core.protect.verify import Verification, verify_copy
 
@@ -35,6 +36,7 @@ def main(arguments: list[str]) -> int:
         seed=params.protect.seed, prompt=dataset.prompt, generator=generator, device=str(device), precision=precision
     )
     layout, dataset = open_dataset(dataset, f"data/datasets/{name}")
+    dataset = replace(dataset, annotations=recorded_annotations(layout.root, dataset.annotations))
     sha256 = generator_sha256(generator) if generator else None
     settings = Settings.of(dataset, params.protect, method=method_name, generator_sha256=sha256, precision=precision)
     work = work_folder(f"protect-{name}-{method_name}", asdict(settings), [Path(layout.root)])

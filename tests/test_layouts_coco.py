@@ -80,7 +80,7 @@ BAD_MASKS: dict[str, tuple[object, str]] = {
     "no counts": ({"size": [HEIGHT, WIDTH]}, "no size or no counts"),
     "size is a number": ({"size": 5, "counts": [768]}, "of size 5"),
     "empty": ([], "its segmentation is empty"),
-    "missing": (None, "no size or no counts"),
+    "missing": (None, "it has no mask"),
     "text": ("mask.png", "no size or no counts"),
     "far away": (HUGE, "outside of the image"),
     "infinite": ([[0.0, 0.0, float("inf"), 0.0, 1.0, 1.0]], "outside of the image"),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from unseg_core.data.layouts import Layout
     from unseg_core.device import Precision
     from unseg_core.protect.manifest import Settings
+    from unseg_core.protect.proposals import Proposals
     from unseg_core.train.run import TrainJob
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -88,14 +89,24 @@ def protect(
         from unseg_core.protect.engine import check_source, check_target, protect_with
         from unseg_core.protect.execution import Execution, choose_engine
         from unseg_core.protect.methods import MethodOptions
+        from unseg_core.protect.origin import recorded_annotations, recorded_masks
         from unseg_core.protect.plan import plan_run
         from unseg_core.protect.shares import Recipe
 
-        opened = open_layout(layout, source, classes=_names(classes), masks=masks, split=split, annotations=annotations)
+        opened = open_layout(
+            layout,
+            source,
+            classes=_names(classes),
+            masks=masks,
+            split=split,
+            annotations=annotations,
+            whole=prompt == "whole",
+        )
         file = _generator_file(method, generator)
         where, number = _device(device, precision)
         chosen = {"targets": targets, "prompt": prompt, "method": method, "image_format": image_format}
-        chosen |= {"precision": number, "split": split or "", "annotations": annotations or ""}
+        chosen |= {"precision": number, "split": split or "", "masks": recorded_masks(source, masks)}
+        chosen["annotations"] = recorded_annotations(source, annotations)
         settings = _settings(opened, file, {**chosen, "no_target": no_target, "seed": seed}, epsilon, epsilon_bg)
         check_source(opened, settings)
         check_target(source, target)
@@ -118,9 +129,9 @@ def protect(
 def verify(
     target: Annotated[str, typer.Argument(help="Folder of the protected copy.")],
     against: Annotated[str | None, typer.Option(help="Folder of the original data set.")] = None,
-    masks: Annotated[str | None, typer.Option(help="Folder of the original's masks, if elsewhere.")] = None,
-    split: Annotated[str | None, typer.Option(help="As in `unseg protect`.")] = None,
-    annotations: Annotated[str | None, typer.Option(help="As in `unseg protect`.")] = None,
+    masks: Annotated[str | None, typer.Option(help="Folder of the original's masks, if not below it.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of the original, if not as the manifest says.")] = None,
+    annotations: Annotated[str | None, typer.Option(help="COCO JSON file of the original, if not below it.")] = None,
     as_json: Json = False,
 ) -> None:
     """Check a protected copy against its manifest and, if given, the originals."""
@@ -128,15 +139,62 @@ def verify(
     def work() -> int:
         from dataclasses import asdict
 
+        from unseg_core.protect.manifest import read_summary, settings_from
+        from unseg_core.protect.origin import open_original
         from unseg_core.protect.verify import verify_copy
 
-        opened = _original(target, against, masks, split, annotations) if against else None
+        opened = None
+        if against:
+            settings = settings_from(read_summary(target)["settings"])
+            opened = open_original(settings, against, masks=masks, split=split, annotations=annotations)
         result = verify_copy(target, against, layout=opened)
         problems = "".join(f"\n  {difference}" for difference in result.differences)
         over = f", {len(result.over_budget)} JPEG files over the budget as stated" if result.over_budget else ""
         text = f"{result.checked} images checked: {len(result.differences)} differences{over}{problems}"
         _show(as_json, asdict(result), text)
         return FAILED if result.differences else OK
+
+    _run(work, as_json)
+
+
+@app.command()
+def masks(
+    source: Annotated[str, typer.Argument(help="Folder of images: images/ in it, or itself.")],
+    target: Annotated[str, typer.Argument(help="Folder of the masks: PNG, 0 and 255, of the images' names.")],
+    generator: Annotated[
+        str, typer.Option(help="With SAM's own parts in it: PATH, URL or models:/NAME@ALIAS; ours or published.")
+    ],
+    points_per_side: Annotated[int, typer.Option(help="Of the grid; the time goes with its square.")] = 32,
+    predicted_iou: Annotated[float, typer.Option(help="Masks that SAM rates lower are dropped.")] = 0.88,
+    stability: Annotated[float, typer.Option(help="And those that are less stable.")] = 0.95,
+    largest_share: Annotated[float, typer.Option(help="And those that cover more of the image.")] = 0.5,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Propose masks for images that have none, for `unseg protect --masks`. Masks that are there already are kept."""
+
+    def work() -> int:
+        from unseg_core.model.automatic_masks import MaskProposer, check_has_sam
+        from unseg_core.model.generator_reference import resolve_generator
+        from unseg_core.model.weights import load_generator
+        from unseg_core.params import check_range
+        from unseg_core.protect.proposals import images_without_masks, propose_masks
+
+        check_range("points_per_side", points_per_side, 1, 256)
+        check_range("largest_share", largest_share, 0.0, 1.0)
+        images_without_masks(source, target)
+        file = resolve_generator(generator)
+        check_has_sam(file)
+        proposer = MaskProposer(
+            load_generator(file).to(_device(device, "fp32")[0]),
+            points_per_side=points_per_side,
+            predicted_iou=predicted_iou,
+            stability=stability,
+            largest_share=largest_share,
+        )
+        found = propose_masks(source, target, proposer)
+        _show(as_json, found.summary(), _masks_text(found, target))
+        return FAILED if found.failed else OK
 
     _run(work, as_json)
 
@@ -280,16 +338,6 @@ def layouts(as_json: Json = False) -> None:
     _run(work, as_json)
 
 
-def _original(target: str, against: str, masks: str | None, split: str | None, annotations: str | None) -> Layout:
-    """The original of a copy, opened as the copy's manifest says."""
-    from unseg_core.data.layouts import open_layout
-    from unseg_core.protect.manifest import read_summary, settings_from
-
-    settings = settings_from(read_summary(target)["settings"])
-    options = {"masks": masks, "split": split, "annotations": annotations}
-    return open_layout(settings.layout, against, classes=settings.classes, **options)
-
-
 def _names(text: str | None) -> list[str] | None:
     return [name.strip() for name in text.split(",")] if text else None
 
@@ -338,7 +386,8 @@ def _settings(
     )
     how = build(ProtectParams, {key: chosen[key] for key in ("image_format", "no_target", "seed")}, "")
     sha256 = generator_sha256(generator) if generator else None
-    return Settings.of(dataset, how, method=chosen["method"], generator_sha256=sha256, precision=chosen["precision"])
+    named = {key: chosen[key] for key in ("method", "precision", "masks")}
+    return Settings.of(dataset, how, generator_sha256=sha256, **named)
 
 
 def _plan_text(plan: dict[str, Any], target: str) -> str:
@@ -358,6 +407,13 @@ def _protect_text(totals: dict[str, Any], target: str) -> str:
     change = f"largest change {totals['linf_inside']} inside, {totals['linf_outside']} outside (8-bit levels)"
     hint = f"\n{target}/manifest.jsonl says why images failed" if totals["failed"] else ""
     return f"{totals['images']} images: {counts}; {change}\nprotected copy: {target}{hint}"
+
+
+def _masks_text(found: Proposals, target: str) -> str:
+    failures = "".join(f"\n  {reason}" for reason in found.failed.values())
+    hint = f"; {found.empty} without an object: see --no-target of `unseg protect`" if found.empty else ""
+    counts = f"{found.written} masks written, {found.kept} kept, {len(found.failed)} failed{hint}"
+    return f"{found.images} images: {counts}\nmasks: {target}{failures}"
 
 
 def _show(as_json: bool, value: object, text: str) -> None:

@@ -269,9 +269,11 @@ class EvaluateParams:
     width: Literal["paper", "tiny"] = "paper"
     """`tiny`: the same architecture, narrow and shallow, for tests and CPUs; not for the encoders of smp."""
     encoder_weights: str = ""
-    """Of the encoder: a file, a Hub name (`mask2former`) or `imagenet` (smp); empty: random."""
+    """Of the encoder: a file (for smp's encoders also `imagenet`), for `mask2former` a Hub name or folder; empty:
+    random."""
     weights: str = ""
-    """Of the whole model: a file or Hub name; its classes may be others. Empty: random."""
+    """Of the whole model, whose classes may be others: a file, for `mask2former` and `sam_hq` a Hub name or folder;
+    empty: random."""
     size: int = 256
     """Images and labels are resized to this height and width in pixels."""
     epochs: int = 40

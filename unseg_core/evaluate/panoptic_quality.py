@@ -1,6 +1,7 @@
 """Panoptic quality (Kirillov et al., CVPR 2019, section 4), with its rules for void pixels and for groups (crowds).
 
-torchmetrics has the same without groups, which COCO's panoptic labels have; a test compares the two.
+torchmetrics has no groups, which COCO's panoptic labels have, and takes what a prediction leaves out for void; a test
+compares the two where neither matters.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def instances(scores_N: Tensor, categories_N: Tensor, logits_Nss: Tensor, frame:
     """
     order = scores_N.argsort(descending=True, stable=True)[:MAX_INSTANCES]
     rles: list[dict[str, object]] = []
-    for part in torch.split(order, CHUNK):
+    for part in torch.split(order, CHUNK) if len(order) else ():
         masks = enlarged_masks(logits_Nss[part], frame)
         rles += [coco_mask.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in masks]
     kept = [i for i, rle in enumerate(rles) if coco_mask.area(rle) > 0]

@@ -77,12 +77,14 @@ def from_hub(model: Any, name: str, **changes: object) -> nn.Module:
 
 
 def fill_backbone(backbone: nn.Module, source: str) -> None:
-    """Fill a backbone of transformers from a file of its own entries, a folder or a Hub name.
+    """Fill a backbone of transformers from the whole model, a Hub name or a folder.
 
     Raises:
-        WeightsError: as read_weights, from_hub and fill_fitting.
+        WeightsError: as from_hub and fill_fitting.
     """
     from transformers import AutoModel
 
-    state = read_weights(source) if Path(source).is_file() else from_hub(AutoModel, source).state_dict()
-    fill_fitting(backbone, state, origin=source)
+    # transformers gives entries other names in files than in networks; some backbones wrap the model under its name.
+    state = from_hub(AutoModel, source).state_dict()
+    inner = dict(backbone.named_children()).get(str(getattr(backbone, "base_model_prefix", "")), backbone)
+    fill_fitting(inner, state, origin=source)

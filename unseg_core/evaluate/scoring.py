@@ -116,7 +116,7 @@ class InteractiveTask:
     def result(self) -> Scores:
         mean = float(np.mean(self.iou)) if self.iou else 0.0
         boundary = float(np.mean(self.boundary)) if self.boundary else 0.0
-        return Scores(main=mean, by_class={}, values={"IoU": mean, "boundary IoU": boundary})
+        return Scores(main=mean, by_class={}, values={"IoU": mean, "BIoU": boundary})
 
 
 def _true_masks(annotation: Annotation) -> list[np.ndarray]:

@@ -8,6 +8,7 @@ seconds, and a run that is cut off there does at most so much again, to the same
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from typing import IO
 
 from unseg_core import storage
 from unseg_core.errors import ManifestError, ParameterError, StorageError
-from unseg_core.protect.manifest import SUMMARY, Line, Settings, line_text, read_summary, to_json
+from unseg_core.protect.manifest import SUMMARY, Line, Settings, line_text, read_summary, settings_from, to_json
 
 WORK = f"{storage.TEMPORARY_PREFIX}work"
 SETTINGS = "settings.json"
@@ -43,7 +44,11 @@ class Journal:
         return storage.exists(storage.join(self.work, SETTINGS))
 
     def matches(self, settings: Settings) -> bool:
-        return storage.read_file(storage.join(self.work, SETTINGS)).decode() == to_json(asdict(settings))
+        """Whether it is that of a run with equal settings."""
+        try:
+            return settings_from(json.loads(storage.read_file(storage.join(self.work, SETTINGS)))) == settings
+        except (ManifestError, ValueError):
+            return False
 
     def begin(self, settings: Settings) -> None:
         """Mark the target as that of a run with these settings."""

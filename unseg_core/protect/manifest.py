@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from unseg_core import storage
@@ -42,12 +42,26 @@ class Settings:
     seed: int
     precision: str
     """fp32 or bf16, of the generator."""
+    split: str = ""
+    """Of the source; empty: all of it."""
+    masks: str = ""
+    """Their folder below the source, or `sha256:` of the names and sizes of the files of one elsewhere; empty: the
+    layout's own."""
+    annotations: str = ""
+    """The COCO JSON file below the source, or `sha256:` of one elsewhere; empty: the layout's own."""
 
     @classmethod
     def of(
-        cls, dataset: DatasetParams, how: ProtectParams, *, method: str, generator_sha256: str | None, precision: str
+        cls,
+        dataset: DatasetParams,
+        how: ProtectParams,
+        *,
+        method: str,
+        generator_sha256: str | None,
+        precision: str,
+        masks: str = "",
     ) -> Settings:
-        """From the parameters of a data set and of protection."""
+        """From the parameters of a data set, with its annotations as origin.py records them, and of protection."""
         return cls(
             layout=dataset.layout,
             classes=dataset.classes,
@@ -61,6 +75,9 @@ class Settings:
             no_target=how.no_target,
             seed=how.seed,
             precision=precision,
+            split=dataset.split,
+            masks=masks,
+            annotations=dataset.annotations,
         )
 
 
@@ -240,13 +257,13 @@ def read_manifest(root: str) -> tuple[dict[str, Any], list[Line]]:
 
 
 def settings_from(mapping: dict[str, Any]) -> Settings:
-    """Settings as stored in the summary.
+    """Settings as stored in the summary. What older manifests lack has its default.
 
     Raises:
         ManifestError: an entry is missing.
     """
     try:
-        values = {f.name: mapping[f.name] for f in fields(Settings)}
+        values = {f.name: mapping[f.name] for f in fields(Settings) if f.name in mapping or f.default is MISSING}
     except KeyError as error:
         raise ManifestError(f"the manifest's settings have no {error}; protect the data set again") from None
     return Settings(**{**values, "classes": tuple(values["classes"])})

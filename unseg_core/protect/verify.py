@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from unseg_core import storage
-from unseg_core.data.layouts import Layout, open_layout
+from unseg_core.data.layouts import Layout
 from unseg_core.data.sample import Sample, annotation_for, select_target
 from unseg_core.errors import DataError, StorageError
 from unseg_core.images import decode_image
@@ -18,6 +18,7 @@ from unseg_core.progress import progress
 from unseg_core.protect.carry import carried_files, each
 from unseg_core.protect.manifest import OWN_FILES, Line, Settings, open_manifest, settings_from
 from unseg_core.protect.measure import measure
+from unseg_core.protect.origin import open_original
 from unseg_core.protect.path_set import PathSet
 from unseg_core.protect.region import protected_region
 
@@ -43,19 +44,20 @@ def verify_copy(
 
     Args:
         source: the original data set; without it only the copy's own hashes are checked.
-        masks: where the original's masks are, if not in its layout's own folder.
+        masks: where the original's masks are, if not below it.
         layout: the original, opened, if it takes more than that to open it.
         workers: files checked at the same time.
 
     Raises:
         ManifestError: the copy has no complete manifest.
         DataError: the source cannot be opened.
+        ParameterError: masks or annotations came from elsewhere and are not given.
         StorageError: a server does not answer.
     """
     summary, lines = open_manifest(target)
     settings = settings_from(summary["settings"])
     if source is not None and layout is None:
-        layout = open_layout(settings.layout, source, classes=settings.classes, masks=masks)
+        layout = open_original(settings, source, masks=masks)
     check = _Check(target=target, layout=layout, settings=settings)
     check.images(lines, summary["totals"]["images"], workers)
     if layout is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from unseg_core import storage
 from unseg_core.data.layouts.ade20k import ADE20K
@@ -49,6 +50,7 @@ def open_layout(
     masks: str | None = None,
     split: str | None = None,
     annotations: str | None = None,
+    whole: bool = False,
 ) -> Layout:
     """Open a data set.
 
@@ -60,6 +62,7 @@ def open_layout(
         masks: where the masks are, if not in the layout's own folder.
         split: samples of this split only; None or "" takes all.
         annotations: a COCO JSON file, if not in the layout's own place.
+        whole: a `folder` needs no masks: where there are none, the whole image is one object.
 
     Raises:
         ParameterError: unknown layout or split, or an option that this layout does not have.
@@ -74,9 +77,8 @@ def open_layout(
     _check_option(name, kind, "masks", masks)
     _check_option(name, kind, "annotations", annotations)
     given = tuple(classes or ())
-    opened = kind.open(
-        Request(root=root, classes=given, masks=masks, split=split or None, annotations=annotations or None)
-    )
+    request = Request(root=root, classes=given, masks=masks, split=split or None, annotations=annotations or None)
+    opened = kind.open(replace(request, whole=whole))
     if given and "classes" not in kind.options and given != opened.classes:
         raise ParameterError(f"layout {name} has its own {len(opened.classes)} classes; leave the classes out")
     return opened

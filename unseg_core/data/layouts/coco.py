@@ -11,7 +11,7 @@ from unseg_core import storage
 from unseg_core.data.layouts.coco_file import ImageEntry, Instance, is_inside
 from unseg_core.data.layouts.coco_files import CocoFiles, matching, open_coco_files, sample_id
 from unseg_core.data.layouts.coco_masks import instance_rle, size_of
-from unseg_core.data.layouts.layout import Kind, Layout, Request
+from unseg_core.data.layouts.layout import Kind, Layout, Request, path_inside
 from unseg_core.data.sample import Annotation, Sample, Segment
 from unseg_core.errors import DataError
 
@@ -62,8 +62,14 @@ def open_coco(request: Request) -> Layout:
 
 
 def open_instances(name: str, request: Request, paths: Sequence[str], listing: Collection[str]) -> Layout:
-    """A data set of the JSON files `paths`; see open_coco_files for what is raised."""
+    """A data set of the JSON files `paths`; see open_coco_files for what is raised.
+
+    Where no instance of a file has a mask, boxes stand for them, but not in data sets that are known to have masks.
+    """
     files = open_coco_files(request, paths, listing)
+    boxes = next((part.file for part in files.parts if part.file.has_boxes), None)
+    if boxes is not None and name != "coco":
+        raise DataError(f"{boxes.path} has boxes and no masks; fetch the file of instance masks, or use --layout coco")
     panoptic = next((part.file for part in files.parts if part.file.panoptic), None)
     if panoptic is not None:
         raise DataError(f"{panoptic.path} has panoptic annotations; choose the layout coco-panoptic")
@@ -83,7 +89,8 @@ def given_file(request: Request) -> list[str]:
         return [path]
     if not storage.exists(path):
         raise DataError(f"{path} is neither below {request.root} nor a file of its own; check --annotations")
-    return [path if storage.is_url(path) else Path(path).resolve().as_posix()]
+    found = path_inside(request.root, path)
+    return [found or (path if storage.is_url(path) else Path(path).resolve().as_posix())]
 
 
 def _discover(listing: Collection[str]) -> list[str]:
@@ -111,7 +118,8 @@ def read_instances(
         positions: category id -> position in the classes, and whether it is a thing.
 
     Raises:
-        DataError: an instance has no mask, one that cannot be read, or a category that is not listed.
+        DataError: an instance has no mask, although others have, or one that cannot be read, or a category that is not
+            listed.
     """
     segments = []
     try:
@@ -133,6 +141,7 @@ def read_instances(
 COCO = Kind(
     open=open_coco,
     detect=is_coco,
-    description="annotations/instances_SPLIT.json and SPLIT/, as COCO 2017, or any other COCO JSON (--annotations)",
+    description="annotations/instances_SPLIT.json and SPLIT/, as COCO 2017, or any other COCO JSON (--annotations); "
+    "in a file of boxes without masks, the box is the mask",
     options=frozenset({"annotations"}),
 )

@@ -6,7 +6,7 @@ import json
 from array import array
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -33,7 +33,14 @@ class Instance:
     category_id: Any
     is_crowd: bool
     segmentation: Any
-    """A tuple of packed polygons, or an RLE."""
+    """A tuple of packed polygons, an RLE, or a Box."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """What an instance without a mask has instead."""
+
+    xywh: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,8 @@ class CocoFile:
     panoptic: Mapping[Any, PanopticEntry]
     """By image id."""
     categories: tuple[Category, ...]
+    has_boxes: bool = False
+    """None of its instances has a mask, and all have boxes, which stand for them."""
 
     @property
     def splits(self) -> frozenset[str]:
@@ -105,13 +114,22 @@ def read_coco_file(root: str, path: str) -> CocoFile:
     if not all(isinstance(entry, ImageEntry) for entry in parsed["images"]):
         raise DataError(f"{location}: an entry of images has no file_name; correct it")
     instances, panoptic = _index(parsed["annotations"], location)
+    kinds = {isinstance(one.segmentation, Box) for found in instances.values() for one in found}
+    if len(kinds) > 1:
+        instances = {image: [_without_box(one) for one in found] for image, found in instances.items()}
     return CocoFile(
         path=path,
         images=tuple(parsed["images"]),
         instances=instances,
         panoptic=panoptic,
         categories=_categories(parsed["categories"], location),
+        has_boxes=kinds == {True},
     )
+
+
+def _without_box(instance: Instance) -> Instance:
+    """Where others have masks, one that has none is a mistake."""
+    return replace(instance, segmentation=()) if isinstance(instance.segmentation, Box) else instance
 
 
 def _parse(data: bytes, location: str) -> dict[str, Any]:
@@ -134,7 +152,9 @@ def _compact(mapping: dict[str, Any]) -> Any:
         identity, category, crowd = mapping.get("id"), mapping["category_id"], bool(mapping.get("iscrowd", 0))
         if "image_id" not in mapping:
             return PanopticSegment(identity, category, crowd)
-        return Instance(identity, mapping["image_id"], category, crowd, _packed(mapping.get("segmentation")))
+        segmentation = mapping.get("segmentation")
+        shape = _packed(segmentation) if segmentation or "bbox" not in mapping else Box(_packed([mapping["bbox"]]))
+        return Instance(identity, mapping["image_id"], category, crowd, shape)
     return mapping
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from array import array
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from unseg_core.data.layouts.coco_file import ImageEntry, Instance
+from unseg_core.data.layouts.coco_file import Box, ImageEntry, Instance
 from unseg_core.data.rle import Rle, checked_rle
 from unseg_core.errors import DataError
 from unseg_core.images import MAX_PIXELS
@@ -37,17 +38,32 @@ def _side(entry: ImageEntry, key: str) -> int:
 
 
 def instance_rle(instance: Instance, height: int, width: int) -> Rle | None:
-    """The mask of an instance: polygons, RLE or compressed RLE. None if it has no area.
+    """The mask of an instance: polygons, RLE, compressed RLE, or the whole of its box. None if it has no area.
 
     Raises:
         DataError: it has no mask, or one that cannot be read safely.
     """
     try:
+        if isinstance(instance.segmentation, Box):
+            return box_rle(instance.segmentation, height, width)
         if isinstance(instance.segmentation, tuple):
             return polygons_rle(instance.segmentation, height, width)
         return checked_rle(instance.segmentation, height, width)
     except DataError as error:
         raise DataError(f"annotation {instance.id}: {error}") from None
+
+
+def box_rle(box: Box, height: int, width: int) -> Rle | None:
+    """A filled box of left, top, width and height in pixels; None if nothing of it is in the image.
+
+    Raises:
+        DataError: it is no box, or far outside of the image.
+    """
+    if not isinstance(box.xywh, tuple) or len(box.xywh[0]) != 4 or min(box.xywh[0][2:]) < 0:
+        raise DataError("its bbox is no list of four numbers (left, top, width, height)")
+    left, top, across, down = box.xywh[0]
+    right, bottom = left + across, top + down
+    return polygons_rle((array("d", (left, top, right, top, right, bottom, left, bottom)),), height, width)
 
 
 def polygons_rle(polygons: Any, height: int, width: int) -> Rle | None:

@@ -6,7 +6,8 @@ import json
 
 from unseg_core import storage
 from unseg_core.data.layouts.layout import Kind, Layout, Request
-from unseg_core.data.layouts.pairs import BINARY, Naming, open_pairs
+from unseg_core.data.layouts.pairs import BINARY, Naming, open_pairs, own_masks_folder
+from unseg_core.data.layouts.unmasked import open_unmasked
 from unseg_core.errors import DataError
 
 CLASSES_FILE = "classes.json"
@@ -14,6 +15,8 @@ NAMING = Naming(images=("images",), masks=("masks",), flat=True)
 
 
 def open_folder(request: Request) -> Layout:
+    if request.whole and not request.masks and own_masks_folder(request.root, NAMING) is None:
+        return open_unmasked("folder", request, NAMING)
     return open_pairs("folder", request, NAMING, classes=request.classes or read_classes(request.root))
 
 
@@ -36,6 +39,7 @@ def read_classes(root: str) -> tuple[str, ...]:
 FOLDER = Kind(
     open=open_folder,
     detect=lambda root: True,
-    description="images/ and masks/ of the same names (PNG, JPEG, TIFF); classes.json names classes of label maps",
+    description="images/ and masks/ of the same names (PNG, JPEG, TIFF); classes.json names classes of label maps; "
+    "prompt whole needs no masks",
     options=frozenset({"classes", "masks"}),
 )

@@ -59,6 +59,8 @@ class Request:
     """None: all splits."""
     annotations: str | None = None
     """A COCO JSON file: below the root, or anywhere."""
+    whole: bool = False
+    """Masks are not needed: where there are none, the whole image is one object."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,15 @@ def first_base(root: str, bases: Sequence[str], *members: str) -> str | None:
         if all(storage.is_folder(storage.join(folder, member)) for member in members):
             return base
     return None
+
+
+def path_inside(root: str, location: str) -> str | None:
+    """The path of a location below the root, "." for the root itself; None if it lies elsewhere."""
+    if storage.is_remote(root) or storage.is_remote(location):
+        start, whole = f"{root.rstrip('/')}/", f"{location.rstrip('/')}/"
+        return (whole.removeprefix(start).rstrip("/") or ".") if whole.startswith(start) else None
+    path, folder = storage.local_path(location).resolve(), storage.local_path(root).resolve()
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else None
 
 
 def below(base: str, path: str) -> str:

@@ -82,18 +82,14 @@ def open_pairs(name: str, request: Request, naming: Naming, *, classes: tuple[st
         ParameterError: unknown split.
     """
     root = request.root
-    images_folder = _images_folder(root, naming)
-    own = next((folder for folder in naming.masks if storage.is_folder(storage.join(root, folder))), naming.masks[0])
+    own = own_masks_folder(root, naming) or naming.masks[0]
     masks_folder = request.masks or storage.join(root, own)
     if not storage.is_folder(masks_folder):
-        raise DataError(f"{masks_folder} is not a folder; name the folder of the masks (--masks)")
+        ways = "name the folder of the masks (--masks), make some (`unseg masks`) or protect with --prompt whole"
+        raise DataError(f"{masks_folder} is not a folder; {ways}")
     mask_files = by_stem(masks_folder, storage.list_files(masks_folder))
     within = {storage.join(masks_folder, path) for path in mask_files.values()}
-    location = storage.join(root, images_folder) if images_folder else root
-    files = (path for path in storage.list_files(location) if storage.join(location, path) not in within)
-    images = {stem: below(images_folder, path) for stem, path in by_stem(location, files).items()}
-    if not images:
-        raise DataError(f"{location} holds no image ({', '.join(EXTENSIONS)})")
+    images = list_images(root, naming, lambda location: location in within)
     chosen = choose_split(root, request.split, images, _plain(mask_files, naming.mask_suffix, images))
     return PairsLayout(
         name=name,
@@ -108,7 +104,28 @@ def open_pairs(name: str, request: Request, naming: Naming, *, classes: tuple[st
     )
 
 
-def _images_folder(root: str, naming: Naming) -> str:
+def own_masks_folder(root: str, naming: Naming) -> str | None:
+    """The folder below the root that a layout keeps its masks in; None if it is not there."""
+    return next((folder for folder in naming.masks if storage.is_folder(storage.join(root, folder))), None)
+
+
+def list_images(root: str, naming: Naming, is_other: Callable[[str], bool] = lambda location: False) -> dict[str, str]:
+    """id -> path below the root of every image, but for the locations that are something else.
+
+    Raises:
+        DataError: there is no folder of images, no image, or two share a name but for the extension.
+    """
+    folder = images_folder(root, naming)
+    location = storage.join(root, folder) if folder else root
+    files = (path for path in storage.list_files(location) if not is_other(storage.join(location, path)))
+    images = {stem: below(folder, path) for stem, path in by_stem(location, files).items()}
+    if not images:
+        raise DataError(f"{location} holds no image ({', '.join(EXTENSIONS)}); check the path")
+    return images
+
+
+def images_folder(root: str, naming: Naming) -> str:
+    """Where the images lie below the root: "" for the root itself."""
     for folder in naming.images:
         if storage.is_folder(storage.join(root, folder)):
             return folder

@@ -10,13 +10,11 @@ import torch
 
 from unseg_core.device import Precision
 from unseg_core.errors import ParameterError
-from unseg_core.model.weights import load_generator
 from unseg_core.protect.methods.autoregressive import AutoregressiveNoise
 from unseg_core.protect.methods.convolution import ConvolutionNoise
 from unseg_core.protect.methods.method import Method
 from unseg_core.protect.methods.synper import SynPerNoise
 from unseg_core.protect.methods.uniform import UniformNoise
-from unseg_core.protect.methods.unseg import UnsegNoise
 
 __all__ = ["METHODS", "Method", "MethodOptions", "build_method"]
 
@@ -35,6 +33,10 @@ class MethodOptions:
 def _unseg(options: MethodOptions) -> Method:
     if options.generator is None:
         raise ParameterError("method 'unseg' needs a generator; name its file (--generator PATH)")
+    # The baselines need no network.
+    from unseg_core.model.weights import load_generator
+    from unseg_core.protect.methods.unseg import UnsegNoise
+
     generator = load_generator(options.generator).to(torch.device(options.device))
     return UnsegNoise(generator=generator, prompt=options.prompt, seed=options.seed, precision=options.precision)
 
