@@ -31,6 +31,8 @@ def protect(
     epsilon_bg: float = 2.0,
     method: str = "unseg",
     masks: str | None = None,
+    split: str | None = None,
+    annotations: str | None = None,
     classes: str | None = None,
     targets: str | None = None,
     prompt: str | None = None,
@@ -38,6 +40,9 @@ def protect(
     no_target: str | None = None,
     seed: int | None = None,
     device: str | None = None,
+    precision: str | None = None,
+    engine: str | None = None,
+    ray_address: str | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any] | State[Any]:
     """Make a protected copy of a data set; a run that was cut off is continued.
@@ -50,7 +55,8 @@ def protect(
         epsilon: largest change on the protected objects, in 8-bit levels.
         epsilon_bg: largest change elsewhere, in 8-bit levels.
         method: unseg or a baseline.
-        masks, classes, targets, prompt, image_format, no_target, seed, device: as for `unseg protect`.
+        masks, split, annotations, classes, targets, prompt, image_format, no_target, seed, device, precision, engine,
+            ray_address: as for `unseg protect`.
         overwrite: replace a complete copy in `target`.
 
     Returns:
@@ -68,6 +74,8 @@ def protect(
         "epsilon": epsilon,
         "epsilon-bg": epsilon_bg,
         "masks": masks,
+        "split": split,
+        "annotations": annotations,
         "classes": classes,
         "targets": targets,
         "prompt": prompt,
@@ -75,6 +83,9 @@ def protect(
         "no-target": no_target,
         "seed": seed,
         "device": device,
+        "precision": precision,
+        "engine": engine,
+        "ray-address": ray_address,
     }
     code, summary, last = _run(_command(source, target, options, overwrite))
     error = str(summary.get("error", last))
