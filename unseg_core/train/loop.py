@@ -199,9 +199,10 @@ def _run_step(run: Run, schedule: Schedule, position: Position, parts: Iterator[
     loss, bce, dice, count, skipped, stop = run.processes.sum(mine).tolist()
     norm = _update(run, position, phase, loss, count) if count else 0.0
     _note(position.totals, loss, bce, dice, count, skipped, norm)
+    position.step += 1
     if run.processes.first and count:
         report = StepReport(
-            step=position.step,
+            step=position.step - 1,
             epoch=len(position.records),
             phase=phase,
             loss=loss / count,
@@ -213,7 +214,6 @@ def _run_step(run: Run, schedule: Schedule, position: Position, parts: Iterator[
             memory_mb=_memory_mb(),
         )
         run.observer.step(report)
-    position.step += 1
     return bool(stop)
 
 
