@@ -65,9 +65,9 @@ def load_contents(
 
 
 def read_train_metrics(root: Path) -> dict[str, str | int | float]:
-    """metrics/train.json as it is: texts and numbers by name."""
+    """Texts and numbers of metrics/train.json by name; what is nested there is for other readers."""
     record = read_json(root / "metrics" / "train.json", remedy=_remedy("train"))
-    return {name: _plain(record, name) for name in record.values}
+    return {name: _plain(record, name) for name, value in record.values.items() if not isinstance(value, dict)}
 
 
 def read_train_curve(root: Path) -> tuple[TrainPoint, ...]:
