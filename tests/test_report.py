@@ -466,7 +466,9 @@ def test_twelve_pictures_stay_below_two_megabytes() -> None:
 @pytest.fixture
 def outputs(tmp_path: Path) -> Path:
     """What the stages leave under the root for one data set of five images, the third of which has no target."""
-    write_json(tmp_path / "metrics/train.json", {"profile": "starter", "size": "tiny", "steps": 10, "noise_std": 0.5})
+    nested = {"skipped": {"damaged": 1}, "validation": {}}
+    train = {"profile": "starter", "size": "tiny", "steps": 10, "noise_std": 0.5, **nested}
+    write_json(tmp_path / "metrics/train.json", train)
     write_text(
         tmp_path / "plots/train.csv",
         "epoch,phase,loss,loss_bce,loss_dice,learning_rate\n0,surrogate,1.5,1,0.5,1e-4\n1,generator,1.25,1,0.25,1e-4\n",
