@@ -36,11 +36,12 @@ repro: $(STAMP)
 flow: $(STAMP)
 	python -m flows.reproduce
 
+# Files go to as many processes as there are processors; a file's tests stay together, because they share fixtures.
 test: check
-	pytest
+	pytest -n auto --dist loadfile
 
 test-fast: $(STAMP)
-	pytest -m "not slow"
+	pytest -n auto --dist loadfile -m "not slow"
 
 # make check   formatting, lint, types
 check: $(STAMP)
