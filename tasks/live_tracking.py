@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 from tasks.tracking_store import TrackingStore, open_store
 from unseg_core.errors import UnsegError
-from unseg_core.model.registry_uri import public_uri
 from unseg_core.model.weights import generator_sha256
 from unseg_core.params import Params
+from unseg_core.remote_file import public_url
 from unseg_core.storage import write_file
 from unseg_core.train.loop import Observer, StepReport
 from unseg_core.train.records import EpochRecord
@@ -143,5 +143,5 @@ class LiveRun:
             send()
         except Exception as error:  # whatever a server, a database or a network may come up with
             self.quiet_until = time.monotonic() + QUIET_SECONDS
-            reason = public_uri(" ".join(str(error).split()))[:300]
+            reason = public_url(" ".join(str(error).split()))[:300]
             print(f"live tracking pauses for {QUIET_SECONDS:.0f} s, training goes on: {reason}", file=sys.stderr)

@@ -20,8 +20,9 @@ from tasks.parameters import PARAMS_FILE, load_params
 from tasks.register import GENERATOR, find_version, link_training, register_generator
 from tasks.tracking_store import TrackingStore, open_store
 from unseg_core.errors import UnsegError
-from unseg_core.model.registry_uri import SHA256_TAG, public_uri
+from unseg_core.model.registry_uri import SHA256_TAG
 from unseg_core.params import Params
+from unseg_core.remote_file import public_url
 from unseg_core.storage import sha256_of
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def track_project(root: Path) -> TrackingSummary:
         already=tuple(stage.name for stage in stages if stage not in new),
         pending=tuple(name for name in names if name not in locked),
         model_version=version,
-        tracking_uri=public_uri(store.uri),
+        tracking_uri=public_url(store.uri),
     )
 
 

@@ -14,7 +14,8 @@ from urllib.request import url2pathname
 from filelock import FileLock, Timeout
 
 from unseg_core.errors import UnsegError
-from unseg_core.model.registry_uri import SQLITE, public_uri, quiet_mlflow
+from unseg_core.model.registry_uri import SQLITE, quiet_mlflow
+from unseg_core.remote_file import public_url
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -36,7 +37,7 @@ class TrackingStore:
     experiment: str
     experiment_id: str
     uri: str
-    """Of the tracking server; may hold a password; for people there is `public_uri`."""
+    """Of the tracking server; may hold a password; for people there is `public_url`."""
 
 
 def tracking_uri(root: Path) -> str:
@@ -148,8 +149,8 @@ def _local_folder(location: str) -> Path | None:
 
 
 def _explain(error: MlflowException, uri: str) -> str:
-    reason = public_uri(" ".join(error.message.split()))[:300]
+    reason = public_url(" ".join(error.message.split()))[:300]
     return (
-        f"MLflow at {public_uri(uri)}: {reason}; check that the server of {URI_VARIABLE} runs and "
+        f"MLflow at {public_url(uri)}: {reason}; check that the server of {URI_VARIABLE} runs and "
         f"lets you in, or unset it to use {DATABASE} in the project folder"
     )

@@ -32,8 +32,19 @@ class FileServer:
         return [asked for method, asked in self.requests if method == "GET"]
 
 
+class QuietHandler(BaseHTTPRequestHandler):
+    """Prints nothing, and lets clients hang up when they have read enough."""
+
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):
+            super().handle()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
 def handler_of(server: FileServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
 
         def do_HEAD(self) -> None:
@@ -85,26 +96,24 @@ def handler_of(server: FileServer) -> type[BaseHTTPRequestHandler]:
             else:
                 self.wfile.write(body)
 
-        def handle(self) -> None:
-            # A client that has read enough hangs up.
-            with contextlib.suppress(ConnectionError):
-                super().handle()
-
-        def log_message(self, format: str, *arguments: object) -> None:
-            pass
-
     return Handler
 
 
 @contextlib.contextmanager
 def serve(server: FileServer) -> Iterator[FileServer]:
-    http = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(server))
+    with listen(handler_of(server)) as server.url:
+        yield server
+
+
+@contextlib.contextmanager
+def listen(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A server in threads of this process; yields its URL."""
+    http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     http.daemon_threads = True
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
-    server.url = f"http://127.0.0.1:{http.server_address[1]}"
     try:
-        yield server
+        yield f"http://127.0.0.1:{http.server_address[1]}"
     finally:
         http.shutdown()
         http.server_close()

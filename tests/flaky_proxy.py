@@ -9,7 +9,9 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from file_server import QuietHandler, listen
 
 SLOW_DOWN = (
     b'<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>'
@@ -44,7 +46,7 @@ class FlakyProxy:
 
 
 def handler_of(proxy: FlakyProxy) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
 
         def handle_any(self) -> None:
@@ -86,26 +88,10 @@ def handler_of(proxy: FlakyProxy) -> type[BaseHTTPRequestHandler]:
 
         do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_any  # noqa: N815  # names of http.server
 
-        def handle(self) -> None:
-            with contextlib.suppress(ConnectionError):
-                super().handle()
-
-        def log_message(self, format: str, *arguments: object) -> None:
-            pass
-
     return Handler
 
 
 @contextlib.contextmanager
 def run_proxy(proxy: FlakyProxy) -> Iterator[FlakyProxy]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(proxy))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    proxy.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with listen(handler_of(proxy)) as proxy.url:
         yield proxy
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

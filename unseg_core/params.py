@@ -11,7 +11,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from unseg_core.errors import ParameterError
 
@@ -221,30 +221,39 @@ class DatasetParams:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProtectParams:
-    """Which data sets are protected, and how the copies are written."""
+class ExecutionParams:
+    """How the work of protection is shared out; none of this changes a byte in float32."""
 
-    datasets: tuple[str, ...] = ()
-    seed: int = 0
-    image_format: Literal["auto", "png", "jpeg"] = "auto"
-    """`auto` keeps each file's format; `png` is lossless for every source."""
-    no_target: Literal["copy", "skip", "whole"] = "copy"
-    """What happens to images without a target object."""
+    SECTION: ClassVar[str] = ""
+    """What stands before the names in messages."""
     engine: Literal["local", "ray"] = "local"
-    """Where the work is done; this and what follows change no byte in float32."""
+    """This machine, or those of a Ray cluster."""
     workers: int = 0
     """Threads of a process that decode, and as many that encode; 0: by device."""
     batch_size: int = 0
-    """Images of one pass of the network; 0: by device."""
+    """Most images of one pass of the network; 0: one on a CPU, several on a GPU."""
     processes: int = 0
     """Of this machine; 0: one, or one for each GPU."""
     ray_address: str = ""
     """Of the Ray cluster; empty starts one on this machine."""
 
     def __post_init__(self) -> None:
-        check_range("protect.workers", self.workers, 0, 1024)
-        check_range("protect.batch_size", self.batch_size, 0, 4096)
-        check_range("protect.processes", self.processes, 0, 1024)
+        check_range(f"{self.SECTION}workers", self.workers, 0, 1024)
+        check_range(f"{self.SECTION}batch_size", self.batch_size, 0, 4096)
+        check_range(f"{self.SECTION}processes", self.processes, 0, 1024)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtectParams(ExecutionParams):
+    """Which data sets are protected, and how the copies are written."""
+
+    SECTION: ClassVar[str] = "protect."
+    datasets: tuple[str, ...] = ()
+    seed: int = 0
+    image_format: Literal["auto", "png", "jpeg"] = "auto"
+    """`auto` keeps each file's format; `png` is lossless for every source."""
+    no_target: Literal["copy", "skip", "whole"] = "copy"
+    """What happens to images without a target object."""
 
 
 @dataclass(frozen=True, kw_only=True)

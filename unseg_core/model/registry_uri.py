@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unseg_core.errors import ParameterError, WeightsError
+from unseg_core.remote_file import public_url
 from unseg_core.storage import sha256_of
 
 if TYPE_CHECKING:
@@ -35,11 +36,6 @@ def quiet_mlflow() -> None:
     """Keep MLflow from reporting usage and from chatting, before its import; what the user has set stays."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-
-
-def public_uri(text: str) -> str:
-    """A URI, or a text with URIs, without the names and passwords that they may carry."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
 
 
 def is_model_uri(location: str) -> bool:
@@ -69,7 +65,7 @@ def resolve_model_uri(uri: str, *, cache: Path = CACHE) -> Path:
     try:
         return _fetch(uri, _version(**found.groupdict()), cache.expanduser())
     except (MlflowException, OSError) as error:
-        reason = public_uri(" ".join(str(error).split()))[:300]
+        reason = public_url(" ".join(str(error).split()))[:300]
         raise WeightsError(f"{uri}: {reason}; check the name and MLFLOW_TRACKING_URI") from error
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
 
 import torch
 
-from unseg_core.params import ProtectParams, check_range
+from unseg_core.params import ExecutionParams, ProtectParams, check_range
 from unseg_core.protect.engine import Engine, InProcess
 from unseg_core.protect.pipeline import Parallel
 from unseg_core.protect.shares import Recipe
@@ -18,38 +17,20 @@ GPU_BATCH = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Execution:
-    """How the work is shared out."""
+class Execution(ExecutionParams):
+    """How the work is shared out, and what each process has."""
 
-    engine: Literal["local", "ray"] = "local"
-    workers: int = 0
-    """Threads that decode, and as many that encode, in each process; 0: two, with a GPU more."""
-    batch_size: int = 0
-    """Most images of one pass of the network; 0: one on a CPU, several on a GPU."""
-    processes: int = 0
-    """Of this machine; 0: one, or one for each GPU."""
     threads: int = 2
     """Of torch, in each process."""
-    ray_address: str = ""
-    """Of the Ray cluster; empty starts one on this machine."""
 
     def __post_init__(self) -> None:
-        check_range("workers", self.workers, 0, 1024)
-        check_range("batch_size", self.batch_size, 0, 4096)
-        check_range("processes", self.processes, 0, 1024)
+        super().__post_init__()
         check_range("threads", self.threads, 1, 1024)
 
 
 def execution_of(params: ProtectParams, *, threads: int) -> Execution:
     """As params.yaml has it."""
-    return Execution(
-        engine=params.engine,
-        workers=params.workers,
-        batch_size=params.batch_size,
-        processes=params.processes,
-        threads=threads,
-        ray_address=params.ray_address,
-    )
+    return Execution(**{f.name: getattr(params, f.name) for f in fields(ExecutionParams)}, threads=threads)
 
 
 def choose_engine(recipe: Recipe, how: Execution, device: str) -> Engine:

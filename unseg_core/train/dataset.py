@@ -5,7 +5,7 @@ A sample that cannot be used never stops a run: it is left out, and counted by t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -86,8 +86,8 @@ def list_samples(sources: Sequence[TrainSource]) -> list[tuple[Layout, Sample]]:
     return found
 
 
-class TrainDataset(Dataset[TrainSample | SkippedSample]):
-    """Map-style, by (epoch, index): they and the seed decide the augmentation."""
+class _Pairs(Dataset[TrainSample | SkippedSample]):
+    """Map-style over samples that may turn out to be unusable."""
 
     def __init__(self, samples: Sequence[tuple[Layout, Sample]], size: Size, params: TrainParams) -> None:
         self.samples = samples
@@ -97,46 +97,33 @@ class TrainDataset(Dataset[TrainSample | SkippedSample]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, draw: Draw) -> TrainSample | SkippedSample:
-        epoch, index = draw
+    def _make(self, index: int, make: Callable[[Tensor, Tensor], TrainSample | None]) -> TrainSample | SkippedSample:
+        """What `make` makes of the image and label of one sample, or why there is nothing."""
         layout, sample = self.samples[index]
-        entropy = [self.params.seed, epoch, index]
-        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
         try:
             image, label = load_pair(layout, sample)
         except DataError as error:
             return SkippedSample(id=sample.id, reason="damaged", detail=str(error))
         if not label.any():
             return SkippedSample(id=sample.id, reason="empty")
-        made = make_sample(image, label, rng, self.size, self.params)
+        made = make(image, label)
         return replace(made, id=sample.id) if made else SkippedSample(id=sample.id, reason="vanished")
 
 
-class ViewDataset(Dataset[TrainSample | SkippedSample]):
-    """The same samples whole and unchanged, with their boxes as prompts: for validation."""
+class TrainDataset(_Pairs):
+    """By (epoch, index): they and the seed decide the augmentation."""
 
-    def __init__(self, samples: Sequence[tuple[Layout, Sample]], size: Size, params: TrainParams) -> None:
-        self.samples = samples
-        self.size = size
-        self.params = params
+    def __getitem__(self, draw: Draw) -> TrainSample | SkippedSample:
+        epoch, index = draw
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.params.seed, epoch, index])))
+        return self._make(index, lambda image, label: make_sample(image, label, rng, self.size, self.params))
 
-    def __len__(self) -> int:
-        return len(self.samples)
+
+class ViewDataset(_Pairs):
+    """By index: whole and unchanged, with their boxes as prompts; for validation."""
 
     def __getitem__(self, index: int) -> TrainSample | SkippedSample:
-        layout, sample = self.samples[index]
-        try:
-            image, label = load_pair(layout, sample)
-        except DataError as error:
-            return SkippedSample(id=sample.id, reason="damaged", detail=str(error))
-        if not label.any():
-            return SkippedSample(id=sample.id, reason="empty")
-        view, soft = fit(image, label, self.size.input_size)
-        if not (soft > SEEN).any():
-            return SkippedSample(id=sample.id, reason="vanished")
-        rng = np.random.Generator(np.random.PCG64(index))
-        box = frozenset(["box"])
-        return _with_prompts(view, soft, rng, self.size, self.params, box, box)
+        return self._make(index, lambda image, label: make_view(image, label, index, self.size, self.params))
 
 
 def load_pair(layout: Layout, sample: Sample) -> tuple[Tensor, Tensor]:
@@ -162,6 +149,15 @@ def make_sample(
         if (soft > SEEN).any():
             return _with_prompts(view, soft, rng, size, params, draw_subset(rng), draw_one(rng))
     return None
+
+
+def make_view(image: Tensor, label: Tensor, seed: int, size: Size, params: TrainParams) -> TrainSample | None:
+    """The whole pair with its box as the prompt of both networks; None if the object cannot be seen."""
+    view, soft = fit(image, label, size.input_size)
+    if not (soft > SEEN).any():
+        return None
+    box = frozenset(["box"])
+    return _with_prompts(view, soft, np.random.Generator(np.random.PCG64(seed)), size, params, box, box)
 
 
 def _with_prompts(

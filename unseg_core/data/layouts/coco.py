@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unseg_core import storage
 from unseg_core.data.layouts.coco_file import ImageEntry, Instance, is_inside
-from unseg_core.data.layouts.coco_files import CocoFiles, matching, open_coco_files, sample_id
+from unseg_core.data.layouts.coco_files import JsonLayout, matching, open_coco_files, sample_id
 from unseg_core.data.layouts.coco_masks import instance_rle, size_of
 from unseg_core.data.layouts.layout import Kind, Layout, Request, path_inside
 from unseg_core.data.sample import Annotation, Sample, Segment
@@ -26,31 +26,13 @@ SNIFFED = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class CocoLayout:
-    name: str
-    files: CocoFiles
-
-    @property
-    def root(self) -> str:
-        return self.files.root
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.files.classes
-
-    @property
-    def class_ids(self) -> tuple[int, ...]:
-        return self.files.class_ids
-
+class CocoLayout(JsonLayout):
     def samples(self) -> Iterator[Sample]:
         for part in self.files.parts:
             for entry, path in part.images:
                 instances = part.file.instances.get(entry.id, ())
                 read = partial(read_instances, part.file.path, entry, instances, self.files.positions)
                 yield Sample(id=sample_id(path), image=path, read_annotation=read)
-
-    def orphans(self) -> list[str]:
-        return self.files.orphans()
 
 
 def open_coco(request: Request) -> Layout:

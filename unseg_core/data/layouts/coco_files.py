@@ -59,6 +59,29 @@ class CocoFiles:
         return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class JsonLayout:
+    """What layouts that are described by such files have in common."""
+
+    name: str
+    files: CocoFiles
+
+    @property
+    def root(self) -> str:
+        return self.files.root
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.files.classes
+
+    @property
+    def class_ids(self) -> tuple[int, ...]:
+        return self.files.class_ids
+
+    def orphans(self) -> list[str]:
+        return self.files.orphans()
+
+
 def open_coco_files(request: Request, paths: Iterable[str], listing: Collection[str]) -> CocoFiles:
     """Read the JSON files of a split, and find their images in the listing of the root.
 

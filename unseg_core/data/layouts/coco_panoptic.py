@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from unseg_core import storage
 from unseg_core.data.layouts.coco import annotation_files, given_file
 from unseg_core.data.layouts.coco_file import CocoFile, PanopticEntry, PanopticSegment
-from unseg_core.data.layouts.coco_files import CocoFiles, best_folder, matching, member, open_coco_files, sample_id
+from unseg_core.data.layouts.coco_files import JsonLayout, best_folder, matching, member, open_coco_files, sample_id
 from unseg_core.data.layouts.layout import Kind, Layout, Request, below
 from unseg_core.data.rle import segments_of_map
 from unseg_core.data.sample import Annotation, Sample, Segment, ignored_segment
@@ -21,23 +21,9 @@ PANOPTIC = r"(.*/)?[^/]*panoptic[^/]*\.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class PanopticLayout:
-    name: str
-    files: CocoFiles
+class PanopticLayout(JsonLayout):
     masks: tuple[Mapping[object, str], ...]
     """For each JSON file: image id -> path of the PNG below the root, where it is there."""
-
-    @property
-    def root(self) -> str:
-        return self.files.root
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.files.classes
-
-    @property
-    def class_ids(self) -> tuple[int, ...]:
-        return self.files.class_ids
 
     def samples(self) -> Iterator[Sample]:
         for part, masks in zip(self.files.parts, self.masks, strict=True):
@@ -49,9 +35,6 @@ class PanopticLayout:
                 yield Sample(
                     id=sample_id(path), image=path, read_annotation=read, files=() if mask is None else (mask,)
                 )
-
-    def orphans(self) -> list[str]:
-        return self.files.orphans()
 
 
 def open_coco_panoptic(request: Request) -> Layout:
