@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import statistics
-from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from tasks.entry import chosen, run
@@ -13,44 +13,54 @@ from tasks.results import write_csv, write_json
 from tasks.work import work_folder
 from unseg_core import storage
 from unseg_core.data.dataset import open_dataset
-from unseg_core.data.layouts import Layout
-from unseg_core.evaluate.dataset import load_split
-from unseg_core.evaluate.run import SeedResult, Split, evaluate_seeds
-from unseg_core.evaluate.scoring import METERS, SEMANTIC
-from unseg_core.evaluate.segmented import open_split
-from unseg_core.params import EvaluateParams, Params, RunParams
+from unseg_core.device import prepare_device
+from unseg_core.evaluate.defences import parse_defences
+from unseg_core.evaluate.image_scores import score_rows
+from unseg_core.evaluate.run import SeedResult, evaluate_seeds
+from unseg_core.evaluate.scoring import METERS
+from unseg_core.evaluate.splits import open_splits
+from unseg_core.params import DatasetParams, EvaluateParams, RunParams
+from unseg_core.train.launch import launch, processes_wanted
+from unseg_core.train.processes import join_processes, processes_from
 
 CLEAN = "clean"
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str]) -> int | None:
     (name,) = arguments
     params = load_params()
     one = chosen("runs", name, params.runs)
-    dataset, recipe = params.datasets[one.dataset], params.recipe(name)
-    original, dataset = open_dataset(dataset, f"data/datasets/{one.dataset}")
-    train, test = _splits(params, one, recipe, original)
-    inputs = [Path("data/datasets", one.dataset), Path(one.train_on)]
-    work = work_folder(f"evaluate-{name}", [asdict(recipe), asdict(dataset), asdict(one)], inputs)
-    results = evaluate_seeds(train, test, dataset.classes, recipe, params.runtime, work)
+    recipe = params.recipe(name)
+    parse_defences(recipe.defences)
+    processes, wanted = processes_from(os.environ), processes_wanted(params.runtime.processes)
+    if processes.count == 1 and wanted > 1:
+        return launch("tasks.evaluate", arguments, wanted)
+    join_processes(processes, prepare_device(params.runtime))
+    original, dataset = open_dataset(params.datasets[one.dataset], f"data/datasets/{one.dataset}")
+    copy = None if one.train_on == original.root else open_dataset(dataset, one.train_on)[0]
+    train, test = open_splits(
+        original, copy, recipe, test_share=dataset.test_share, protected_share=one.protected_share
+    )
+    work = _work(name, one, recipe, dataset)
+    results = evaluate_seeds(train, test, dataset.classes, recipe, params.runtime, work, processes=processes)
+    if not processes.first:
+        return None
     counts = {"train_images": len(train.ids), "test_images": len(test.ids)}
     write_csv(f"plots/evaluate/{name}.csv", [asdict(point) for result in results for point in result.curve])
+    write_csv(f"data/scores/{name}.csv", list(score_rows(results)))
     metrics = _metrics(name, one, recipe, dataset.classes, results)
     write_json(f"metrics/evaluate/{name}.json", {**metrics, **counts})
     storage.remove_folder(work)
     score = f"{METERS[recipe.task][0]} {metrics['iou_mean']:.4f}"
     print(f"{name}: {score} on {len(test.ids)} clean test images, {len(results)} seeds")
+    return None
 
 
-def _splits(params: Params, one: RunParams, recipe: EvaluateParams, original: Layout) -> tuple[Split, Split]:
-    """Training images from the version under test, test images always from the original."""
-    dataset = params.datasets[one.dataset]
-    version = original if one.train_on == original.root else open_dataset(dataset, one.train_on)[0]
-    share, size = dataset.test_share, recipe.size
-    load: Callable[..., Split] = load_split if recipe.task in SEMANTIC else open_split
-    train = load(version, test=False, test_share=share, size=size)
-    test = load(original, test=True, test_share=share, size=size)
-    return train, test
+def _work(name: str, one: RunParams, recipe: EvaluateParams, dataset: DatasetParams) -> Path:
+    """Named by what decides a seed's result, so that other seeds may be added."""
+    settings = {key: value for key, value in asdict(recipe).items() if key not in ("seeds", "parallel")}
+    inputs = [Path("data/datasets", one.dataset), Path(one.train_on)]
+    return work_folder(f"evaluate-{name}", [settings, asdict(dataset), asdict(replace(one, evaluate={}))], inputs)
 
 
 def _metrics(
@@ -71,6 +81,10 @@ def _metrics(
         "iou_mean": statistics.fmean(scores),
         "iou_std": statistics.stdev(scores) if len(scores) > 1 else None,
     }
+    if one.protected_share < 1:
+        metrics["protected_share"] = one.protected_share
+    if recipe.defences:
+        metrics["defences"] = list(recipe.defences)
     if recipe.task == "semantic":
         return metrics
     # What `iou` stands for, and the task's other scores.

@@ -2,6 +2,7 @@
 
     UnsegError                  anything this project refuses to do; the message is for the user
     |-- ParameterError          a parameter, option or params.yaml entry is unknown or out of range
+    |-- ExtraError              an optional part of the installation is missing
     |-- DataError               a data set or file is not what its layout promises
     |   |-- ImageError          an image or mask cannot be decoded safely
     |   |-- ManifestError       a protected copy has no complete manifest or differs from it
@@ -19,6 +20,10 @@ class UnsegError(Exception):
 
 class ParameterError(UnsegError):
     """A parameter is unknown, of the wrong type or out of range."""
+
+
+class ExtraError(UnsegError):
+    """A package that only some commands need is not installed."""
 
 
 class DataError(UnsegError):

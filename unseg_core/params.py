@@ -297,6 +297,11 @@ class EvaluateParams:
     """Seeds trained at the same time, each in a process of its own with an equal share of runtime.threads."""
     test_every: int = 5
     """Test after every so many epochs (and always after the last) for the curves."""
+    defences: tuple[str, ...] = ()
+    """What the training does against the noise, `NAME` or `NAME:VALUE` such as `jpeg:75`; names are the keys of
+    unseg_core.evaluate.defences.DEFENCES."""
+    precision: Literal["runtime", "auto", "fp32", "bf16"] = "runtime"
+    """`runtime`: as runtime.precision, which is the generator's too."""
 
     def __post_init__(self) -> None:
         check_range("evaluate.size", self.size, 32, 4096)
@@ -318,8 +323,14 @@ class RunParams:
     dataset: str
     train_on: str
     """data/datasets/NAME (clean) or data/protected/NAME/METHOD."""
+    protected_share: float = 1.0
+    """Of the training images, taken from the protected copy; the others are clean. Chosen by a hash of their ids, so
+    that the images of a smaller share are among those of a larger one."""
     evaluate: dict[str, Any] = field(default_factory=dict)
     """What differs from the section `evaluate` in this run."""
+
+    def __post_init__(self) -> None:
+        check_range("runs.*.protected_share", self.protected_share, 0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)

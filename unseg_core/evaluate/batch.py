@@ -7,11 +7,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from unseg_core.data.sample import Annotation
+
+
+class Draws(Protocol):
+    """Where random numbers come from: numpy's Generator, or a process's part of one."""
+
+    def random(self, size: int, /) -> np.ndarray:
+        """float64 [size] in [0, 1)."""
+        ...
+
+
+class PartOfDraws:
+    """One process's part of what is drawn for a whole batch, so that processes together draw what one alone does."""
+
+    def __init__(self, rng: Draws, whole: int, rank: int, count: int) -> None:
+        self.rng, self.whole, self.rank, self.count = rng, whole, rank, count
+
+    def random(self, size: int, /) -> np.ndarray:
+        """Of the images rank, rank + count, ... of a batch of `whole` images."""
+        part: np.ndarray = self.rng.random(self.whole)[self.rank :: self.count]
+        assert len(part) == size
+        return part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +104,16 @@ class Batch:
     frames: tuple[Frame, ...] = ()
     annotations: tuple[Annotation, ...] = field(default=(), repr=False)
     """At the original size, for scoring."""
+
+    def part(self, start: int, stop: int) -> Batch:
+        """The images from `start` to before `stop` with all that belongs to them."""
+        return Batch(
+            images=self.images[start:stop],
+            labels=None if self.labels is None else self.labels[start:stop],
+            objects=self.objects[start:stop],
+            frames=self.frames[start:stop],
+            annotations=self.annotations[start:stop],
+        )
 
     def inside(self) -> Tensor:
         """bool [B, H, W]: True in the images, False in their padding; all True for label maps, which have none."""

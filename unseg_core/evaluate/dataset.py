@@ -14,7 +14,7 @@ from unseg_core import storage
 from unseg_core.data.layouts import Layout
 from unseg_core.data.sample import Sample, annotation_for, held_ids, label_map
 from unseg_core.errors import DataError
-from unseg_core.evaluate.batch import Batch
+from unseg_core.evaluate.batch import Batch, Draws
 from unseg_core.images import decode_image
 from unseg_core.model.parts import normalise
 from unseg_core.protect.manifest import SUMMARY, read_manifest
@@ -30,7 +30,7 @@ class LabelledImages:
     """uint8 [N, S, S], 255 = ignore"""
     ids: tuple[str, ...]
 
-    def batch(self, rows: Sequence[int], device: torch.device, rng: np.random.Generator | None = None) -> Batch:
+    def batch(self, rows: Sequence[int], device: torch.device, rng: Draws | None = None) -> Batch:
         """Some images with their label maps; with `rng` each one is mirrored with probability 1/2."""
         chosen = torch.as_tensor(rows)
         images, labels = self.images[chosen], self.labels[chosen]
@@ -40,7 +40,7 @@ class LabelledImages:
         return Batch(images=values, labels=labels.long().to(device))
 
 
-def _flip(images: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def _flip(images: Tensor, labels: Tensor, rng: Draws) -> tuple[Tensor, Tensor]:
     flipped = torch.from_numpy(rng.random(len(images)) < 0.5)
     images = torch.where(flipped.view(-1, 1, 1, 1), images.flip(-1), images)
     return images, torch.where(flipped.view(-1, 1, 1), labels.flip(-1), labels)
@@ -52,12 +52,20 @@ def load_split(layout: Layout, *, test: bool, test_share: float, size: int) -> L
     Raises:
         DataError: the part is empty, or a file is damaged.
     """
-    chosen = part_of(layout, test=test, test_share=test_share)
-    loaded = [load_one(layout, sample, size) for sample in chosen]
+    return load_samples([(layout, one) for one in part_of(layout, test=test, test_share=test_share)], size)
+
+
+def load_samples(placed: Sequence[tuple[Layout, Sample]], size: int) -> LabelledImages:
+    """Load samples, each from its own data set.
+
+    Raises:
+        DataError: a file is damaged.
+    """
+    loaded = [load_one(layout, sample, size) for layout, sample in placed]
     return LabelledImages(
         images=torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image, _ in loaded])),
         labels=torch.from_numpy(np.stack([labels for _, labels in loaded])),
-        ids=tuple(sample.id for sample in chosen),
+        ids=tuple(sample.id for _, sample in placed),
     )
 
 

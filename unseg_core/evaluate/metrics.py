@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unseg_core.data.sample import IGNORE_INDEX
+from unseg_core.extras import needs_extra
 
 
 def class_iou(confusion: Tensor) -> Tensor:
@@ -24,11 +25,23 @@ def class_dice(confusion: Tensor) -> Tensor:
     return torch.where(total > 0, 2 * hits / total, torch.nan)
 
 
+def overlap_sums(predicted_HW: Tensor, labels_HW: Tensor, classes: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Pixels of intersection and union in one image by class, without the background and classes that do not occur."""
+    counted = labels_HW != IGNORE_INDEX
+    predicted, labels = predicted_HW[counted], labels_HW[counted]
+    size = len(classes) + 1
+    both = torch.bincount(labels[predicted == labels], minlength=size)
+    union = torch.bincount(predicted, minlength=size) + torch.bincount(labels, minlength=size) - both
+    pairs = zip(classes, both[1:].tolist(), union[1:].tolist(), strict=True)
+    return {name: (float(one), float(other)) for name, one, other in pairs if other}
+
+
 class IouMeter:
     """Collects predictions of a test set."""
 
     def __init__(self, classes: Sequence[str]) -> None:
-        from torchmetrics.classification import MulticlassConfusionMatrix
+        with needs_extra("evaluate", "the IoU of label maps"):
+            from torchmetrics.classification import MulticlassConfusionMatrix
 
         self.names = ("background", *classes)
         self.confusion = MulticlassConfusionMatrix(num_classes=len(self.names), ignore_index=IGNORE_INDEX)

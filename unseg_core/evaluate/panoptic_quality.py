@@ -57,9 +57,22 @@ class PanopticMeter:
             if -number not in done and number in found and forgiven <= MATCH * found[number]:
                 self.false[category] += 1
 
+    def add(self, other: PanopticMeter) -> None:
+        """Take in what another one has collected."""
+        for name in ("iou", "matched", "false", "missed"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def sums(self) -> dict[int, tuple[float, float]]:
+        """Of every category that occurs, what is above and below the fraction that its PQ is."""
+        counted = self._counted()
+        return {int(one): (float(self.iou[one]), float(counted[one])) for one in np.flatnonzero(counted)}
+
+    def _counted(self) -> np.ndarray:
+        return self.matched + self.false / 2 + self.missed / 2
+
     def by_class(self) -> dict[int, Quality]:
         """Of every category that occurs in the truth or in a prediction."""
-        counted = self.matched + self.false / 2 + self.missed / 2
+        counted = self._counted()
         result = {}
         for category in np.flatnonzero(counted):
             sq = self.iou[category] / max(self.matched[category], 1)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from unseg_core import storage
 from unseg_core.data.layouts import Layout
 from unseg_core.data.sample import Annotation, Sample, annotation_for
-from unseg_core.evaluate.batch import Batch, Frame, Objects
+from unseg_core.evaluate.batch import Batch, Draws, Frame, Objects
 from unseg_core.evaluate.dataset import part_of
 from unseg_core.evaluate.targets import objects_of, square_image
 from unseg_core.images import decode_image
@@ -27,19 +27,24 @@ class SegmentedImages:
     samples: tuple[Sample, ...]
     size: int
     """Side of the network's square input."""
+    roots: tuple[str, ...] = ()
+    """Of each sample, where they lie in several places."""
+    workers: int = 1
+    """Images that are read at the same time."""
 
     @property
     def ids(self) -> tuple[str, ...]:
         return tuple(sample.id for sample in self.samples)
 
-    def batch(self, rows: Sequence[int], device: torch.device, rng: np.random.Generator | None = None) -> Batch:
+    def batch(self, rows: Sequence[int], device: torch.device, rng: Draws | None = None) -> Batch:
         """Some images with their objects; with `rng` each one is mirrored with probability 1/2.
 
         Raises:
             DataError: a file is damaged; the message names it.
         """
         flips = [False] * len(rows) if rng is None else (rng.random(len(rows)) < 0.5).tolist()
-        loaded = [self._one(self.samples[row], flip=flip) for row, flip in zip(rows, flips, strict=True)]
+        with ThreadPoolExecutor(max(1, min(self.workers, len(rows)))) as pool:
+            loaded = list(pool.map(self._one, rows, flips))
         images = torch.stack([image for image, _, _, _ in loaded])
         return Batch(
             images=normalise(images.to(device).float() / 255.0),
@@ -48,8 +53,9 @@ class SegmentedImages:
             annotations=tuple(annotation for _, _, _, annotation in loaded),
         )
 
-    def _one(self, sample: Sample, *, flip: bool) -> tuple[Tensor, Objects, Frame, Annotation]:
-        pixels = decode_image(storage.read_file(storage.join(self.root, sample.image)), sample.image).pixels
+    def _one(self, row: int, flip: bool) -> tuple[Tensor, Objects, Frame, Annotation]:
+        sample, root = self.samples[row], self.roots[row] if self.roots else self.root
+        pixels = decode_image(storage.read_file(storage.join(root, sample.image)), sample.image).pixels
         annotation = annotation_for(sample, pixels)
         frame = Frame(height=pixels.shape[0], width=pixels.shape[1], side=self.size)
         image = square_image(pixels[:, ::-1] if flip else pixels, self.size)
@@ -64,3 +70,9 @@ def open_split(layout: Layout, *, test: bool, test_share: float, size: int) -> S
     """
     samples = part_of(layout, test=test, test_share=test_share)
     return SegmentedImages(root=layout.root, samples=tuple(samples), size=size)
+
+
+def open_samples(placed: Sequence[tuple[Layout, Sample]], size: int) -> SegmentedImages:
+    """Samples, each from its own data set."""
+    roots = tuple(layout.root for layout, _ in placed)
+    return SegmentedImages(root=roots[0], samples=tuple(sample for _, sample in placed), size=size, roots=roots)

@@ -11,6 +11,7 @@ from unseg_core.evaluate.models.model import DownstreamModel, Entry
 from unseg_core.evaluate.models.rsprompter import RSPROMPTER
 from unseg_core.evaluate.models.sam_hq import SAM_HQ
 from unseg_core.evaluate.models.unetplusplus import UNETPLUSPLUS
+from unseg_core.extras import needs_extra
 from unseg_core.params import EvaluateParams
 
 __all__ = ["MODELS", "DownstreamModel", "build_model"]
@@ -32,6 +33,7 @@ def build_model(params: EvaluateParams, classes: int) -> DownstreamModel:
     Raises:
         ParameterError: an unknown model or encoder, or a task that the model does not have.
         WeightsError: its weights are missing or do not fit.
+        ExtraError: the library that has it is not installed.
     """
     if params.model not in MODELS:
         raise ParameterError(f"evaluate.model is {params.model!r}; choose one of {', '.join(MODELS)}")
@@ -39,4 +41,5 @@ def build_model(params: EvaluateParams, classes: int) -> DownstreamModel:
     if params.task not in entry.tasks:
         fitting = ", ".join(name for name, one in MODELS.items() if params.task in one.tasks)
         raise ParameterError(f"evaluate.model {params.model!r} has no task {params.task!r}; choose one of {fitting}")
-    return entry.build(params, classes)
+    with needs_extra("evaluate", f"evaluate.model {params.model!r}"):
+        return entry.build(params, classes)

@@ -20,7 +20,8 @@ class SemanticModel(DownstreamModel):
         self.network = network
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        return cast(Tensor, self.network(images_BCHW))
+        """Logits float32, also where the network computes in bfloat16."""
+        return cast(Tensor, self.network(images_BCHW)).float()
 
     def loss(self, batch: Batch) -> Tensor:
         assert batch.labels is not None

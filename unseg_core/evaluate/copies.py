@@ -1,0 +1,52 @@
+"""Is this the protected copy of that data set? Asked before a comparison is made of the two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from unseg_core import storage
+from unseg_core.data.layouts import Layout
+from unseg_core.errors import DataError
+from unseg_core.protect.manifest import read_manifest, settings_from
+
+NAMED = 3
+"""So many of what differs are named."""
+
+
+def check_copy(original: Layout, copy: Layout, images: Sequence[str]) -> None:
+    """Compare classes, ids and, for the original's `images`, the files that the copy was made from.
+
+    Raises:
+        ManifestError: it has no complete manifest.
+        DataError: it is the copy of something else.
+    """
+    summary, lines = read_manifest(copy.root)
+    settings = settings_from(summary["settings"])
+    for where, classes in ((copy.root, copy.classes), (f"the manifest of {copy.root}", settings.classes)):
+        if classes and tuple(classes) != tuple(original.classes):
+            raise DataError(
+                f"{where} has the classes {_some(classes)} but {original.root} has {_some(original.classes)}; "
+                "protect the data set again, or name the same classes"
+            )
+    ids = {sample.id for sample in original.samples()}
+    listed = {line.id for line in lines}
+    if ids != listed:
+        missing, foreign = sorted(ids - listed), sorted(listed - ids)
+        parts = [f"lacks {_some(missing)}"] if missing else []
+        parts += [f"lists {_some(foreign)}, which the original has not"] if foreign else []
+        raise DataError(
+            f"{copy.root} is no copy of {original.root}: its manifest {' and '.join(parts)}; "
+            "protect the data set again, or name the original that it was made from"
+        )
+    sources = {line.image: line.source_sha256 for line in lines}
+    for image in images:
+        wanted = sources.get(image)
+        if wanted is not None and storage.sha256_of(storage.join(original.root, image)) != wanted:
+            raise DataError(
+                f"{copy.root} was made from another file than {original.root}/{image}; protect the data set again"
+            )
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(map(str, names[:NAMED])) or "none"
+    return f"{shown} and {len(names) - NAMED} more" if len(names) > NAMED else shown
