@@ -10,7 +10,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from unseg_core.train.run import TrainJob
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+AUDITS = Path("~/.cache/unseg/audits")
 
 app = typer.Typer(
     help="Make segmentation data sets unlearnable, and check the copies.",
@@ -288,7 +290,7 @@ def _train_job(
     def opened(roots: list[str]) -> list[TrainSource]:
         return [TrainSource(name=root, layout=open_layout(layout, root)) for root in roots]
 
-    chosen = _read_settings(params, settings)
+    chosen = _read_settings(params, settings, ("train", "runtime"))
     named: dict[str, Any] = {"sources": [], "validation": []}  # here they are arguments
     return TrainJob(
         sources=opened(sources),
@@ -302,8 +304,8 @@ def _train_job(
     )
 
 
-def _read_settings(path: Path | None, settings: list[str]) -> dict[str, dict[str, Any]]:
-    """Sections of a YAML file, with `NAME=VALUE` over them."""
+def _read_settings(path: Path | None, settings: list[str], known: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Sections of a YAML file, with `NAME=VALUE` over them, which may be of the `known` sections."""
     sections: dict[str, dict[str, Any]] = {}
     if path is not None:
         import yaml
@@ -315,14 +317,72 @@ def _read_settings(path: Path | None, settings: list[str]) -> dict[str, dict[str
     for setting in settings:
         name, equals, value = setting.partition("=")
         section, dot, key = name.partition(".")
-        if not (equals and dot) or section not in ("train", "runtime"):
-            raise ParameterError(f"--set {setting!r}: write train.NAME=VALUE or runtime.NAME=VALUE")
+        if not (equals and dot) or section not in known:
+            raise ParameterError(f"--set {setting!r}: write {' or '.join(f'{one}.NAME=VALUE' for one in known)}")
         try:
             parsed = json.loads(value)
         except ValueError:
             parsed = value
         sections[section] = {**sections.get(section, {}), key: parsed}
     return sections
+
+
+@app.command()
+def audit(
+    copy: Annotated[str, typer.Argument(help="Folder of the protected copy.")],
+    against: Annotated[str, typer.Option(help="Folder of the data set that it was made from.")],
+    minutes: Annotated[float, typer.Option(help="No seed is begun that would not end within this time.")] = 10.0,
+    threshold: Annotated[
+        float, typer.Option(help="Share of the clean models' score that models of the copy may reach.")
+    ] = 0.5,
+    layout: Annotated[str | None, typer.Option(help="Of the source, if not as the manifest says.")] = None,
+    classes: Annotated[str | None, typer.Option(help="NAME,NAME: as the copy was made with, to be sure.")] = None,
+    masks: Annotated[str | None, typer.Option(help="Folder of the source's masks, if not below it.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of the source, if not as the manifest says.")] = None,
+    annotations: Annotated[str | None, typer.Option(help="COCO JSON file of the source, if not below it.")] = None,
+    params: Annotated[Path | None, typer.Option(help="YAML file with sections audit and runtime.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE, such as audit.size=128; may be repeated.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    work: Annotated[Path, typer.Option(help="Where finished trainings are kept until the end.")] = AUDITS,
+    out: Annotated[Path | None, typer.Option(help="JSON file of the result, for `unseg report`.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train small models on a copy and on its source, and say whether the copy is protected.
+
+    Exit code 0: protected; 1: not protected, or it cannot be told. A run that was cut off is continued by the same
+    command.
+    """
+
+    def run() -> int:
+        from unseg_core import storage
+        from unseg_core.audit.pair import open_pair
+        from unseg_core.audit.run import run_audit, work_name
+        from unseg_core.audit.words import audit_text
+        from unseg_core.params import AuditParams, RuntimeParams, build
+        from unseg_core.protect.manifest import read_summary, settings_from
+        from unseg_core.protect.origin import open_original
+
+        chosen = _read_settings(params, setting or [], ("audit", "runtime"))
+        how = build(AuditParams, {"minutes": minutes, "threshold": threshold, **chosen.get("audit", {})}, "audit")
+        runtime = build(RuntimeParams, {"device": device, **chosen.get("runtime", {})}, "runtime")
+        settings = settings_from(read_summary(copy)["settings"])
+        over = replace(settings, layout=layout or settings.layout, classes=tuple(_names(classes) or settings.classes))
+        pair = open_pair(
+            copy, open_original(over, against, masks=masks, split=split, annotations=annotations), settings
+        )
+        folder = work.expanduser() / work_name(pair, how)
+        found = run_audit(pair, how, runtime, folder)
+        if found.complete:
+            storage.remove_folder(folder)
+        result = found.as_json()
+        if out is not None:
+            storage.write_file(str(out), (json.dumps(result, indent=2, sort_keys=True) + "\n").encode())
+        _show(as_json, result, audit_text(found))
+        return OK if found.verdict.answer == "protected" else FAILED
+
+    _run(run, as_json)
 
 
 @app.command()

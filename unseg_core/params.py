@@ -334,6 +334,46 @@ class RunParams:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuditParams:
+    """Small models trained on a copy, to say whether it may be released (docs/audit.md)."""
+
+    datasets: tuple[str, ...] = ()
+    """Of protect.datasets: their copies by the generator are audited, and the stage fails unless they are protected."""
+    threshold: float = 0.5
+    """A copy is protected if models trained on it reach at most this share of the clean models' score, at the upper end
+    of the 95 % interval."""
+    minutes: float = 10.0
+    """No seed is begun that would not end within this time."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """At most these; two are needed for a verdict."""
+    test_share: float = 0.25
+    """Of the images, kept for testing."""
+    train_images: int = 750
+    """At most so many, chosen by a hash of their ids."""
+    test_images: int = 250
+    views: int = 4_500
+    """Training images that each model sees, counting every epoch; so the cost does not grow with the data set."""
+    size: int = 96
+    """Height and width in pixels that the models see. Noise that averages out on the way down protects no one from a
+    thief who trains small."""
+    defences: tuple[str, ...] = ("gaussian:1", "noise:16")
+    """Of a second model of the copy, as in evaluate.defences; none: it is not trained."""
+    evaluate: dict[str, Any] = field(default_factory=dict)
+    """What differs from the recipe of the models, as in the section `evaluate`."""
+
+    def __post_init__(self) -> None:
+        check_range("audit.threshold", self.threshold, 0.0, 1.0)
+        check_range("audit.minutes", self.minutes, 0.01, 100_000)
+        check_range("audit.test_share", self.test_share, 0.01, 0.99)
+        check_range("audit.train_images", self.train_images, 1, 10_000_000)
+        check_range("audit.test_images", self.test_images, 1, 10_000_000)
+        check_range("audit.views", self.views, 1, 1_000_000_000)
+        check_range("audit.size", self.size, 32, 4096)
+        if len(set(self.seeds)) != len(self.seeds) or len(self.seeds) < 2:
+            raise ParameterError("audit.seeds needs at least two seeds, each named once")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportParams:
     gallery: int = 6
     """Images shown per protected data set."""
@@ -367,6 +407,7 @@ class Params:
     baselines: BaselinesParams = field(default_factory=BaselinesParams)
     evaluate: EvaluateParams = field(default_factory=EvaluateParams)
     runs: dict[str, RunParams] = field(default_factory=dict)
+    audit: AuditParams = field(default_factory=AuditParams)
     report: ReportParams = field(default_factory=ReportParams)
     tracking: TrackingParams = field(default_factory=TrackingParams)
 
@@ -383,6 +424,9 @@ class Params:
                     raise ParameterError(f"train.{key}: {name!r} has two splits; write {name}:train or {name}:val")
         for name in self.protect.datasets:
             self._known("protect.datasets", name)
+        for name in self.audit.datasets:
+            if name not in self.protect.datasets:
+                raise ParameterError(f"audit.datasets: {name!r} is not in protect.datasets, so there is no copy of it")
         for name, run in self.runs.items():
             self._known(f"runs.{name}.dataset", run.dataset)
             self._check_train_on(name, run)

@@ -96,7 +96,11 @@ def all_ids(layout: Layout, samples: list[Sample]) -> list[str]:
 def load_one(layout: Layout, sample: Sample, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Image uint8 [S, S, 3] (bilinear with antialias) and labels uint8 [S, S] (nearest)."""
     pixels = decode_image(storage.read_file(storage.join(layout.root, sample.image)), sample.image).pixels
-    labels = label_map(annotation_for(sample, pixels))
+    return shrunk(pixels, label_map(annotation_for(sample, pixels)), size)
+
+
+def shrunk(pixels: np.ndarray, labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Image [S, S, 3] by bilinear resizing with antialias, labels [S, S] by nearest."""
     side = (size, size)
     image = Image.fromarray(pixels).resize(side, Image.Resampling.BILINEAR)
     return np.asarray(image), np.asarray(Image.fromarray(labels).resize(side, Image.Resampling.NEAREST))
