@@ -20,7 +20,7 @@ from unseg_core.errors import DataError, ParameterError
 NOT_RUN = "not run"
 SCORES = {"mIoU": ("IoU", "iou_mean"), "PQ": ("PQ", "PQ_mean"), "AP": ("AP", "AP_mean")}
 """Name of a score in the paper to the task's metric, and to the key of its mean over seeds."""
-WITHOUT_ENCODER = ("deeplabv1",)
+WITHOUT_ENCODER = ("deeplabv1", "unet")
 
 Metrics = Mapping[str, Any]
 

@@ -19,7 +19,6 @@ import yaml
 from conftest import PROJECT
 from PIL import Image
 from typer.testing import CliRunner
-from unseg_core.evaluate.image_scores import ImageScore
 
 from tasks import audit as stage
 from unseg_core.audit import run as audit_run
@@ -32,7 +31,8 @@ from unseg_core.audit.words import audit_text
 from unseg_core.cli import app
 from unseg_core.data.layouts import open_layout
 from unseg_core.data.sample import Target
-from unseg_core.errors import ManifestError, ParameterError
+from unseg_core.errors import DataError, ParameterError
+from unseg_core.evaluate.image_scores import ImageScore
 from unseg_core.evaluate.run import SeedResult, evaluate_seeds
 from unseg_core.params import AuditParams, DatasetParams, ProtectParams, RuntimeParams, parse_params
 from unseg_core.protect.engine import protect_dataset
@@ -42,7 +42,6 @@ from unseg_core.protect.methods.uniform import UniformNoise
 
 CPU = RuntimeParams(device="cpu", threads=2)
 TINY: dict[str, Any] = {"size": 32, "views": 450, "seeds": [0, 1], "defences": ["noise:8"]}
-RECIPE = {"decoder_channels": [16, 16, 16], "batch_size": 8, "learning_rate": 3e-3}
 
 
 # --- data that a model learns in seconds
@@ -147,16 +146,12 @@ def test_png_copies_of_jpegs_are_found_by_their_new_names(tmp_path: Path) -> Non
     assert load_both(pair, pair.matched, 32).copy.images.shape == (3, 3, 32, 32)
 
 
-def remove_mask(root: Path) -> None:
-    (root / "source" / "masks" / "003.png").unlink()
-
-
 MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no copy": (lambda root: (root / "strong" / "manifest.json").unlink(), "no complete manifest"),
-    "a source with more": (lambda root: write_discs(root / "source", 9), "1 images are not in its manifest (008)"),
+    "a source with more": (lambda root: write_discs(root / "source", 9), "its manifest lacks 008;"),
     "a source with less": (
         lambda root: [(root / "source" / sub / "003.png").unlink() for sub in ("images", "masks")],
-        "1 images of its manifest are not in the source (003)",
+        "its manifest lists 003, which the original has not",
     ),
     "another image": (
         lambda root: Image.new("RGB", (40, 40)).save(root / "source" / "images" / "003.png"),
@@ -183,7 +178,7 @@ def test_what_does_not_match_is_named(mistake: str, tmp_path: Path) -> None:
         pair = pair_of(root)
         load_both(pair, pair.matched, 32)
 
-    with pytest.raises(ManifestError) as caught:
+    with pytest.raises(DataError) as caught:
         read()
     assert message in str(caught.value)
 
@@ -192,7 +187,7 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
     root = small(tmp_path)
     settings = settings_from(read_summary(str(root / "strong"))["settings"])
     source = open_layout("folder", str(root / "source"), classes=["disc"])
-    with pytest.raises(ManifestError, match="made with the classes object but the source has disc"):
+    with pytest.raises(DataError, match=r"strong has the classes object but .*source has disc; protect"):
         open_pair(str(root / "strong"), source, settings)
 
 
@@ -241,7 +236,7 @@ def test_doubt_over_images_narrows_with_their_number() -> None:
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
-    """200 made audits of three seeds and 60 images with a true ratio of 0.4; 95 % promised, 90 % asked for here."""
+    """100 made audits of three seeds and 60 images with a true ratio of 0.4; 95 % promised, 90 % asked for here."""
     rng = np.random.Generator(np.random.PCG64(5))
 
     def trials(mean: float, image_part: np.ndarray) -> Trials:
@@ -250,11 +245,11 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         return Trials(above=above, below=np.full_like(above, 100))
 
     held = 0
-    for _ in range(200):
+    for _ in range(100):
         images = rng.uniform(-1, 1, 60)
         found = ratio_of(trials(0.2, images), trials(0.5, images))
         held += found is not None and found.low <= 0.4 <= found.high
-    assert held >= 180
+    assert held >= 90
 
 
 def test_scores_are_the_mean_over_classes_that_occur() -> None:
@@ -459,7 +454,7 @@ def test_mistakes_in_the_parameters_are_named(section: dict[str, Any], message: 
 
 def settings_file(root: Path, **changes: Any) -> Path:
     path = root / "audit.yaml"
-    audit = {**TINY, "evaluate": RECIPE, **changes}
+    audit = {**TINY, **changes}
     path.write_text(yaml.safe_dump({"audit": audit, "runtime": {"device": "cpu"}}))
     return path
 
@@ -517,7 +512,7 @@ def test_usage_errors_are_one_line(discs: Path, tmp_path: Path) -> None:
     for options, message in (
         (("--threshold", "7"), "audit.threshold is 7.0"),
         (("--set", "train.epochs=1"), "write audit.NAME=VALUE or runtime.NAME=VALUE"),
-        (("--classes", "disc"), "made with the classes object but the source has disc"),
+        (("--classes", "disc"), "has the classes object but"),
         (("--layout", "voc"), "has no JPEGImages"),
     ):
         arguments = ["audit", str(discs / "strong"), "--against", str(discs / "source"), "--json", *options]
@@ -573,7 +568,7 @@ def test_finished_trainings_of_the_library_are_found(discs: Path, tmp_path: Path
     """The audit tells kept trainings from new ones by the file that evaluate_seeds leaves."""
     pair = pair_of(discs)
     loaded = load_both(pair, pair.matched[:8], 32)
-    recipe = recipe_of(AuditParams(size=32, views=8, seeds=(0, 1), evaluate=RECIPE), 8)
+    recipe = recipe_of(AuditParams(size=32, views=8, seeds=(0, 1)), 8)
     one = type(recipe)(**{**vars(recipe), "seeds": (1,)})
     (found,) = evaluate_seeds(loaded.source, loaded.source, pair.source.classes, one, CPU, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["seed1.json"]

@@ -30,6 +30,7 @@ ENCODERS = {
     "mask2former": ["resnet50", "swin_tiny"],
     "rsprompter": ["tiny"],
     "sam_hq": ["vit_b"],
+    "unet": [""],
     "unetplusplus": ["mobilenet_v2", "tu-res2net50_14w_8s", "tu-regnetx_002"],
 }
 CASES = [

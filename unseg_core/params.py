@@ -272,7 +272,7 @@ class EvaluateParams:
     model: str = "unetplusplus"
     """A name in unseg_core.evaluate.models.MODELS."""
     encoder: str = "resnet18"
-    """A name that the model knows; `deeplabv1` has only VGG16 and ignores it."""
+    """A name that the model knows; `deeplabv1` has only VGG16, `unet` none; they ignore it."""
     decoder_channels: tuple[int, ...] = (256, 128, 64, 32, 16)
     """Of `unetplusplus`."""
     width: Literal["paper", "tiny"] = "paper"

@@ -15,14 +15,13 @@ from unseg_core import storage
 from unseg_core.data.layouts import Layout
 from unseg_core.data.sample import Sample, annotation_for, held_ids, label_map
 from unseg_core.errors import DataError, ManifestError, StorageError
+from unseg_core.evaluate.copies import check_manifest
 from unseg_core.evaluate.dataset import LabelledImages, shrunk
 from unseg_core.images import decode_image
 from unseg_core.progress import progress
 from unseg_core.protect.manifest import Line, Settings, read_manifest
 
 WORKERS = 4
-NAMED = 3
-"""So many of what differs are named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,36 +44,16 @@ def open_pair(copy: str, source: Layout, settings: Settings) -> Pair:
         settings: as the manifest has them.
 
     Raises:
-        ManifestError: the copy has no complete manifest, or it is the copy of something else.
+        ManifestError: the copy has no complete manifest.
+        DataError: it is the copy of something else.
     """
     summary, lines = read_manifest(copy)
-    if settings.classes and tuple(settings.classes) != tuple(source.classes):
-        raise ManifestError(
-            f"{copy} was made with the classes {_some(settings.classes)} but the source has {_some(source.classes)}; "
-            "leave the classes out, or protect the data set again"
-        )
+    check_manifest(copy, source, settings.classes, [line.id for line in lines])
     by_id = {line.id: line for line in lines}
-    samples = list(source.samples())
-    ids = {sample.id for sample in samples}
-    _refuse(copy, source, sorted(ids - by_id.keys()), "are not in its manifest")
-    _refuse(copy, source, sorted(by_id.keys() - ids), "of its manifest are not in the source")
-    matched = tuple((one, by_id[one.id]) for one in samples if by_id[one.id].output is not None)
+    matched = tuple((one, by_id[one.id]) for one in source.samples() if by_id[one.id].output is not None)
     if not matched:
         raise ManifestError(f"{copy} holds no image; its manifest.jsonl says why")
     return Pair(copy=copy, source=source, summary=summary, matched=matched)
-
-
-def _refuse(copy: str, source: Layout, ids: Sequence[str], what: str) -> None:
-    if ids:
-        raise ManifestError(
-            f"{copy} is no copy of {source.root}: {len(ids)} images {what} ({_some(ids)}); name the source that it "
-            "was made from"
-        )
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(map(str, names[:NAMED])) or "none"
-    return f"{shown} and {len(names) - NAMED} more" if len(names) > NAMED else shown
 
 
 Matched = tuple[tuple[Sample, Line], ...]
@@ -125,7 +104,7 @@ Read = tuple[np.ndarray, np.ndarray, np.ndarray]
 def _read_all(pair: Pair, chosen: Matched, size: int) -> Iterator[Read]:
     with progress("read", len(chosen)) as advance, ThreadPoolExecutor(WORKERS) as pool:
         try:
-            for one in pool.map(lambda item: _read(pair, *item, size), chosen):
+            for one in pool.map(lambda item: _read(pair, item[0], item[1], size), chosen):
                 advance(1)
                 yield one
         finally:

@@ -76,12 +76,16 @@ def recipe_of(params: AuditParams, train_images: int) -> EvaluateParams:
 
 
 PROBE: dict[str, Any] = {
-    "model": "unetplusplus",
-    "encoder": "mobilenet_v2",
-    "decoder_channels": [32, 16, 16],
+    "model": "unet",
+    "encoder": "",
+    "width": "tiny",
     "batch_size": 8,
     "learning_rate": 3e-3,
 }
+
+
+SHOWN = ("model", "encoder", "width", "size", "epochs", "batch_size", "learning_rate", "encoder_weights", "weights")
+"""Of the recipe, in the result."""
 
 
 def work_name(pair: Pair, params: AuditParams) -> str:
@@ -127,8 +131,9 @@ def run_audit(pair: Pair, params: AuditParams, runtime: RuntimeParams, work: Pat
         TrainingError: the loss of a model is not finite.
     """
     clock = Clock(params.minutes)
-    shares = {"test_share": params.test_share, "train_images": params.train_images, "test_images": params.test_images}
-    chosen, held = divide(pair, **shares)
+    chosen, held = divide(
+        pair, test_share=params.test_share, train_images=params.train_images, test_images=params.test_images
+    )
     recipe = recipe_of(params, len(chosen))
     rounds = _Rounds(pair=pair, params=params, recipe=recipe, runtime=runtime, work=work, clock=clock)
     small = too_small(len(chosen), len(held))
@@ -232,7 +237,17 @@ class _Rounds:
         return Trials.of([result.images for result in found], self.pair.source.classes)
 
     def _probe(self) -> dict[str, Any]:
-        names = ("model", "encoder", "size", "epochs", "batch_size", "learning_rate", "encoder_weights", "weights")
+        names = (
+            "model",
+            "encoder",
+            "width",
+            "size",
+            "epochs",
+            "batch_size",
+            "learning_rate",
+            "encoder_weights",
+            "weights",
+        )
         return {**{name: getattr(self.recipe, name) for name in names}, "defences": list(self.params.defences)}
 
 

@@ -12,13 +12,15 @@ def audit_text(audit: Audit) -> str:
         lines += ["", _row("trained on", "IoU on clean images", "of clean", "95 % interval", "seeds")]
         lines += [_arm_row(name, arm) for name, arm in audit.arms.items()]
         lines.append(_row("nothing (same for all)", _score(audit.trivial), "", "", ""))
-    probe = audit.probe
-    lines += [
-        "",
-        f"{probe['model']} ({probe['encoder']}) from scratch at {probe['size']} pixels, {probe['epochs']} epochs; "
-        f"{audit.train_images} training and {audit.test_images} test images; {audit.seconds:.0f} s",
-    ]
+    lines += ["", _setting(audit)]
     return "\n".join(lines)
+
+
+def _setting(audit: Audit) -> str:
+    probe = audit.probe
+    model = " ".join(part for part in (probe["model"], probe["encoder"]) if part)
+    images = f"{audit.train_images} training and {audit.test_images} test images"
+    return f"{model} at {probe['size']} pixels, {probe['epochs']} epochs; {images}; {audit.seconds:.0f} s"
 
 
 def _arm_row(name: str, arm: Arm) -> str:

@@ -21,23 +21,8 @@ def check_copy(original: Layout, copy: Layout, images: Sequence[str]) -> None:
         DataError: it is the copy of something else.
     """
     summary, lines = read_manifest(copy.root)
-    settings = settings_from(summary["settings"])
-    for where, classes in ((copy.root, copy.classes), (f"the manifest of {copy.root}", settings.classes)):
-        if classes and tuple(classes) != tuple(original.classes):
-            raise DataError(
-                f"{where} has the classes {_some(classes)} but {original.root} has {_some(original.classes)}; "
-                "protect the data set again, or name the same classes"
-            )
-    ids = {sample.id for sample in original.samples()}
-    listed = {line.id for line in lines}
-    if ids != listed:
-        missing, foreign = sorted(ids - listed), sorted(listed - ids)
-        parts = [f"lacks {_some(missing)}"] if missing else []
-        parts += [f"lists {_some(foreign)}, which the original has not"] if foreign else []
-        raise DataError(
-            f"{copy.root} is no copy of {original.root}: its manifest {' and '.join(parts)}; "
-            "protect the data set again, or name the original that it was made from"
-        )
+    _check_classes(copy.root, copy.classes, original)
+    check_manifest(copy.root, original, settings_from(summary["settings"]).classes, [line.id for line in lines])
     sources = {line.image: line.source_sha256 for line in lines}
     for image in images:
         wanted = sources.get(image)
@@ -45,6 +30,32 @@ def check_copy(original: Layout, copy: Layout, images: Sequence[str]) -> None:
             raise DataError(
                 f"{copy.root} was made from another file than {original.root}/{image}; protect the data set again"
             )
+
+
+def check_manifest(copy: str, original: Layout, classes: Sequence[str], ids: Sequence[str]) -> None:
+    """Compare the classes and the ids that the manifest below `copy` has.
+
+    Raises:
+        DataError: it is the copy of something else.
+    """
+    _check_classes(f"the manifest of {copy}", classes, original)
+    own, listed = {sample.id for sample in original.samples()}, set(ids)
+    if own != listed:
+        missing, foreign = sorted(own - listed), sorted(listed - own)
+        parts = [f"lacks {_some(missing)}"] if missing else []
+        parts += [f"lists {_some(foreign)}, which the original has not"] if foreign else []
+        raise DataError(
+            f"{copy} is no copy of {original.root}: its manifest {' and '.join(parts)}; "
+            "protect the data set again, or name the original that it was made from"
+        )
+
+
+def _check_classes(where: str, classes: Sequence[str], original: Layout) -> None:
+    if classes and tuple(classes) != tuple(original.classes):
+        raise DataError(
+            f"{where} has the classes {_some(classes)} but {original.root} has {_some(original.classes)}; "
+            "protect the data set again, or name the same classes"
+        )
 
 
 def _some(names: Sequence[str]) -> str:
