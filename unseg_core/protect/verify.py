@@ -170,7 +170,7 @@ def check_pixels(
             return [f"{sample.image}: the source is not the file that was protected"], False
         original = decode_image(data, sample.image).pixels
         copy = decode_image(written, str(line.output))
-        region = _region(sample, settings, original)
+        region = recorded_region(sample, settings, original)
     except StorageError:
         raise
     except DataError as error:
@@ -190,7 +190,8 @@ def check_pixels(
     return found, over
 
 
-def _region(sample: Sample, settings: Settings, original: np.ndarray) -> np.ndarray:
+def recorded_region(sample: Sample, settings: Settings, original: np.ndarray) -> np.ndarray:
+    """Where epsilon applied in an image that was protected with these settings, bool HxW."""
     mask = select_target(annotation_for(sample, original), settings.targets, settings.classes).mask
     if settings.prompt == "whole" or (not mask.any() and settings.no_target == "whole"):
         return np.ones_like(mask)

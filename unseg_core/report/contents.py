@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,41 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuditArm:
+    """Small models trained in one way: IoU (0..1) of every seed, and its ratio to those trained on the originals.
+
+    `ratio` and its 95 % interval are None for the originals themselves, and with one seed.
+    """
+
+    name: str
+    seeds: tuple[float, ...]
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditSummary:
+    """The result of `unseg audit` for one copy; the first arm is that of the originals."""
+
+    dataset: str
+    verdict: str
+    """protected, not protected, or cannot tell."""
+    reason: str
+    threshold: float
+    arms: tuple[AuditArm, ...]
+    trivial: float | None
+    """IoU of the best prediction that is the same for every image."""
+    train_images: int
+    test_images: int
+    model: str
+    size: int
+    """Pixels that the models see."""
+    epochs: int
+    manifest_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class GalleryItem:
     """One image: clean and protected HxWx3 uint8, and the protected region HxW bool (None where unknown)."""
 
@@ -121,6 +157,9 @@ class ReportContents:
     """Everything on the page; `train` is metrics/train.json, or None where the generator was not trained here."""
 
     profile: str
+    """Its name, or that of the copy."""
+    scope: Literal["profile", "copy"] = "profile"
+    """A copy alone has no comparison and no training to show."""
     params_text: str
     git_commit: str | None
     versions: Mapping[str, str]
@@ -128,5 +167,6 @@ class ReportContents:
     train_curve: tuple[TrainPoint, ...] = ()
     protections: tuple[ProtectionSummary, ...] = ()
     evaluations: tuple[Evaluation, ...] = ()
+    audits: tuple[AuditSummary, ...] = ()
     galleries: tuple[GalleryItem, ...] = ()
     histograms: tuple[PixelHistogram, ...] = ()

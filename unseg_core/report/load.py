@@ -1,11 +1,13 @@
 """The contents of a report, read from the files that the stages left under one root folder."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unseg_core import storage
 from unseg_core.errors import DataError
 from unseg_core.images import decode_image
 from unseg_core.report.contents import (
@@ -25,6 +27,29 @@ RegionOf = Callable[[str, str], NDArray[np.bool_] | None]
 """(data set, path of an image within it) -> its protected region HxW bool, or None where it has none."""
 
 PHASES = ("surrogate", "generator")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFiles:
+    """An image of a copy: its id, its path below the source, and below the copy."""
+
+    id: str
+    image: str
+    output: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyFiles:
+    """Where the images of a copy and of its source are."""
+
+    dataset: str
+    source: str
+    """Folder or URL, as is `copy`."""
+    copy: str
+    protected: Callable[[], Iterator[ImageFiles]]
+    """All images that were protected, from the start at every call."""
+    remedy: str
+    """What to do about a file that is missing."""
 
 
 def load_contents(
@@ -49,7 +74,7 @@ def load_contents(
     file that is missing or malformed and the stage that makes it (ImageError for an image).
     """
     summaries = tuple(read_protection(root, key) for key in protections)
-    copies = [summary.dataset for summary in summaries if summary.method == PROTECTED_METHOD]
+    copies = [pipeline_copy(root, one.dataset) for one in summaries if one.method == PROTECTED_METHOD]
     return ReportContents(
         profile=profile,
         params_text=params_text,
@@ -59,9 +84,32 @@ def load_contents(
         train_curve=read_train_curve(root) if trained else (),
         protections=summaries,
         evaluations=tuple(read_evaluation(root, run) for run in runs),
-        galleries=tuple(item for dataset in copies for item in read_gallery(root, dataset, gallery, region_of)),
-        histograms=tuple(read_histogram(root, dataset, histogram_images) for dataset in copies),
+        galleries=tuple(item for copy in copies for item in read_gallery(copy, gallery, region_of)),
+        histograms=tuple(read_histogram(copy, histogram_images) for copy in copies),
     )
+
+
+def pipeline_copy(root: Path, dataset: str) -> CopyFiles:
+    """The copy that the stage `protect` has made with the generator."""
+    remedy = _protection_remedy(f"{dataset}-{PROTECTED_METHOD}")
+    copy = root / "data" / "protected" / dataset / PROTECTED_METHOD
+
+    def protected() -> Iterator[ImageFiles]:
+        for record in read_json_lines(copy / "manifest.jsonl", remedy=remedy):
+            if record.text("status") == "protected":
+                image = _below(record, "image")
+                output = _below(record, "output") if "output" in record.values else image
+                yield ImageFiles(id=record.text("id"), image=image, output=output)
+
+    source = str(root / "data" / "datasets" / dataset)
+    return CopyFiles(dataset=dataset, source=source, copy=str(copy), protected=protected, remedy=remedy)
+
+
+def _below(record: Record, name: str) -> str:
+    path = record.text(name)
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise DataError(f"{record.where}: the {name} path {path!r} leaves the data set; {record.remedy}")
+    return path
 
 
 def read_train_metrics(root: Path) -> dict[str, str | int | float]:
@@ -105,8 +153,13 @@ def read_protection(root: Path, key: str) -> ProtectionSummary:
 
 def read_evaluation(root: Path, run: str) -> Evaluation:
     """metrics/evaluate/RUN.json and plots/evaluate/RUN.csv."""
-    remedy = _remedy(f"evaluate@{run}")
-    record = read_json(root / "metrics" / "evaluate" / f"{run}.json", remedy=remedy)
+    metrics, curve = root / "metrics" / "evaluate" / f"{run}.json", root / "plots" / "evaluate" / f"{run}.csv"
+    return read_evaluation_files(metrics, curve, remedy=_remedy(f"evaluate@{run}"))
+
+
+def read_evaluation_files(metrics: Path, curve: Path | None, *, remedy: str) -> Evaluation:
+    """The metrics of one evaluation, with its curve where there is a file of it."""
+    record = read_json(metrics, remedy=remedy)
     classes = record.texts("classes")
     return Evaluation(
         run=record.text("run"),
@@ -125,55 +178,44 @@ def read_evaluation(root: Path, run: str) -> Evaluation:
                 train_loss=row.number("train_loss"),
                 test_iou=row.optional_fraction("test_iou"),
             )
-            for row in read_csv(root / "plots" / "evaluate" / f"{run}.csv", remedy=remedy)
+            for row in (read_csv(curve, remedy=remedy) if curve else ())
         ),
     )
 
 
-def read_gallery(root: Path, dataset: str, count: int, region_of: RegionOf) -> Iterator[GalleryItem]:
-    """At most `count` images of a protected data set, spread evenly over its manifest."""
-    for record in _spread(root, dataset, count):
-        clean, protected = _pair(root, dataset, record)
-        region = region_of(dataset, record.text("image"))
-        yield GalleryItem(dataset=dataset, id=record.text("id"), clean=clean, protected=protected, region=region)
+def read_gallery(copy: CopyFiles, count: int, region_of: RegionOf) -> Iterator[GalleryItem]:
+    """At most `count` protected images, spread evenly over the manifest."""
+    for one in _spread(copy, count):
+        clean, protected = _pair(copy, one)
+        region = region_of(copy.dataset, one.image)
+        yield GalleryItem(dataset=copy.dataset, id=one.id, clean=clean, protected=protected, region=region)
 
 
-def read_histogram(root: Path, dataset: str, count: int) -> PixelHistogram:
-    """Pixel values of at most `count` images of a protected data set and of their originals."""
+def read_histogram(copy: CopyFiles, count: int) -> PixelHistogram:
+    """Pixel values of at most `count` protected images and of their originals."""
     counts = np.zeros((2, 256), dtype=np.int64)
-    records = _spread(root, dataset, count)
-    for record in records:
-        for row, image in enumerate(_pair(root, dataset, record)):
+    chosen = _spread(copy, count)
+    for one in chosen:
+        for row, image in enumerate(_pair(copy, one)):
             counts[row] += np.bincount(image.reshape(-1), minlength=256)
-    return PixelHistogram(dataset=dataset, images=len(records), clean=counts[0], protected=counts[1])
+    return PixelHistogram(dataset=copy.dataset, images=len(chosen), clean=counts[0], protected=counts[1])
 
 
-def _spread(root: Path, dataset: str, count: int) -> list[Record]:
-    """`count` of the protected records of a manifest at even distances; two passes, so that none is kept in vain."""
-    total = sum(1 for _ in _protected_records(root, dataset))
+def _spread(copy: CopyFiles, count: int) -> list[ImageFiles]:
+    """`count` of the protected images at even distances; two passes, so that none is kept in vain."""
+    total = sum(1 for _ in copy.protected())
     wanted = {index * total // count for index in range(count)} if count and total else set()
-    return [record for index, record in enumerate(_protected_records(root, dataset)) if index in wanted]
+    return [one for index, one in enumerate(copy.protected()) if index in wanted]
 
 
-def _protected_records(root: Path, dataset: str) -> Iterator[Record]:
-    path = root / "data" / "protected" / dataset / PROTECTED_METHOD / "manifest.jsonl"
-    for record in read_json_lines(path, remedy=_protection_remedy(f"{dataset}-{PROTECTED_METHOD}")):
-        if record.text("status") == "protected":
-            yield record
-
-
-def _pair(root: Path, dataset: str, record: Record) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    image = record.text("image")
-    if PurePosixPath(image).is_absolute() or ".." in PurePosixPath(image).parts:
-        raise DataError(f"{record.where}: the image path {image!r} leaves the data set; {record.remedy}")
-    data = root / "data"
-    paths = (data / "datasets" / dataset / image, data / "protected" / dataset / PROTECTED_METHOD / image)
+def _pair(copy: CopyFiles, one: ImageFiles) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    paths = (storage.join(copy.source, one.image), storage.join(copy.copy, one.output))
     for path in paths:
-        if not path.is_file():
-            raise DataError(f"{path}: there is no such file, but {record.where} lists it; {record.remedy}")
-    clean, protected = (decode_image(path.read_bytes(), str(path)).pixels for path in paths)
+        if not storage.exists(path):
+            raise DataError(f"{path}: there is no such file, but the manifest lists it; {copy.remedy}")
+    clean, protected = (decode_image(storage.read_file(path), path).pixels for path in paths)
     if clean.shape != protected.shape:
-        raise DataError(f"{paths[1]}: its size is {protected.shape}, the original's {clean.shape}; {record.remedy}")
+        raise DataError(f"{paths[1]}: its size is {protected.shape}, the original's {clean.shape}; {copy.remedy}")
     return clean, protected
 
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from unseg_core.report import sections
-from unseg_core.report.comparison import compare
+from unseg_core.report.audit import audit_chart, audit_group, audit_outcome, audit_view
+from unseg_core.report.comparison import ComparisonRow, compare
 from unseg_core.report.contents import PROTECTED_METHOD, ProtectionSummary, ReportContents
 from unseg_core.report.sections import View, grouped
-from unseg_core.report.verdict import LABELS, bound_problems, headline, judge
+from unseg_core.report.verdict import LABELS, Headline, Outcome, bound_problems, headline, judge
 
 
 def render_report(contents: ReportContents) -> str:
@@ -28,10 +29,21 @@ def render_report(contents: ReportContents) -> str:
     return environment.get_template("template.html.j2").render(page_view(contents))
 
 
+def first_screen(contents: ReportContents) -> tuple[Headline, list[str]]:
+    """The headline, and what is wrong with the copies."""
+    problems = [problem for summary in contents.protections for problem in bound_problems(summary)]
+    return headline(_outcomes(contents, compare(contents.evaluations))), problems
+
+
+def _outcomes(contents: ReportContents, rows: Sequence[ComparisonRow]) -> list[Outcome]:
+    return judge(rows, contents.protections) + [audit_outcome(audit) for audit in contents.audits]
+
+
 def page_view(contents: ReportContents) -> View:
     """Every value that template.html.j2 uses."""
     rows = compare(contents.evaluations)
-    outcomes = judge(rows, contents.protections)
+    outcomes = _outcomes(contents, rows)
+    top, problems = first_screen(contents)
     groups = dict.fromkeys(row.group for row in rows)
     styles = sections.method_styles(rows)
     comparisons = {
@@ -40,14 +52,18 @@ def page_view(contents: ReportContents) -> View:
         )
         for group in groups
     }
+    charts = {group: comparison["intervals"] for group, comparison in comparisons.items()}
     return {
         "profile": contents.profile,
-        "headline": headline(outcomes),
+        "scope": contents.scope,
+        "headline": top,
         "outcomes": outcomes,
         "labels": LABELS,
-        "problems": [problem for summary in contents.protections for problem in bound_problems(summary)],
+        "problems": problems,
         "facts": fact_views(contents),
+        "charts": {**charts, **{audit_group(audit): audit_chart(audit) for audit in contents.audits}},
         "comparisons": comparisons,
+        "audits": [audit_view(audit) for audit in contents.audits],
         "galleries": _gallery_groups(contents),
         "histograms": [sections.histogram_view(histogram) for histogram in contents.histograms],
         "train": None if contents.train is None else sections.train_view(contents.train, contents.train_curve),
@@ -62,6 +78,8 @@ def page_view(contents: ReportContents) -> View:
 def fact_views(contents: ReportContents) -> list[tuple[str, str, str]]:
     """(label, value, detail) of what was protected, by which generator, with which budget, checked how."""
     copies = [summary for summary in contents.protections if summary.method == PROTECTED_METHOD]
+    if contents.scope == "copy":
+        copies = list(contents.protections)
     if not copies:
         return [("Protected", "nothing", "no copy made by the generator is part of this report")]
     return [_protected_fact(copies), _generator_fact(copies, contents.train), _budget_fact(copies), _check_fact(copies)]
@@ -96,6 +114,8 @@ def _protected_fact(copies: Sequence[ProtectionSummary]) -> tuple[str, str, str]
 def _generator_fact(
     copies: Sequence[ProtectionSummary], train: Mapping[str, str | int | float] | None
 ) -> tuple[str, str, str]:
+    if all(copy.generator_sha256 is None for copy in copies):
+        return "Method", ", ".join(dict.fromkeys(copy.method for copy in copies)), "without a generator"
     hashes = list(dict.fromkeys(copy.generator_sha256 or "unknown" for copy in copies))
     names = "sha256 " + ", ".join(sha256[:12] for sha256 in hashes)
     if train is None or hashes != [train.get("generator_sha256")]:

@@ -56,6 +56,10 @@ class Record:
         texts = tuple(item for item in items if isinstance(item, str))
         return texts if len(texts) == len(items) else self._refuse(name, "a list of texts")
 
+    def numbers(self, name: str) -> tuple[float, ...]:
+        items = {str(index): item for index, item in enumerate(self._list(name))}
+        return tuple(Record(items, where=f"{self.where}, {name}", remedy=self.remedy).number(key) for key in items)
+
     def record(self, name: str) -> "Record":
         return self._nested(self._required(name), name)
 
