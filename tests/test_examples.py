@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -60,6 +61,13 @@ def test_a_team_s_own_pipeline_protects_in_one_stage(tmp_path: Path, rng: np.ran
     write_pairs(root / "data" / "raw", 4, rng)
     succeed(root, "dvc", "repro")
     assert len(list((root / "data" / "safe" / "images").iterdir())) == 4
+    # The gate holds what cannot be shown to be protected.
+    params = root / "params.yaml"
+    params.write_text(params.read_text().replace("audited: []", "audited: [safe]"))
+    stopped = run(root, "dvc", "repro")
+    assert stopped.returncode != 0
+    assert "cannot tell: the data set is too small: 3 images to train on and 1 to test on" in stopped.stdout
+    assert json.loads((root / "metrics" / "audit-safe.json").read_text())["verdict"] == "cannot tell"
 
 
 def test_the_examples_are_no_stages_of_this_project() -> None:
