@@ -66,7 +66,8 @@ def result_stages(params: Params) -> tuple[str, ...]:
     """Names of the stages whose results are tracked. dvc.lock also keeps stages of earlier profiles."""
     protected = [f"protect@{dataset}" for dataset in params.protect.datasets]
     baselines = [f"baseline@{d}-{m}" for d in params.protect.datasets for m in params.baselines.methods]
-    return ("train", *protected, *baselines, *(f"evaluate@{run}" for run in params.runs))
+    audits = [f"audit@{dataset}" for dataset in params.audit.datasets]
+    return ("train", *protected, *baselines, *(f"evaluate@{run}" for run in params.runs), *audits)
 
 
 def read_lock(lock_file: Path) -> dict[str, LockedStage]:

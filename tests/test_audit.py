@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +23,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tasks import audit as stage
+from tasks.dvc_results import LockedStage, result_stages, stage_metrics
+from tasks.graph import read_graph
+from tasks.parameters import load_params
 from unseg_core.audit import run as audit_run
 from unseg_core.audit.pair import Pair, divide, load_both, open_pair
 from unseg_core.audit.ratio import Interval, Trials, ratio_of
@@ -386,7 +391,7 @@ def test_no_seed_is_begun_that_would_not_end_in_time(
     trainer = Trainer(monkeypatch, seconds=60)
     found = audit(discs, tmp_path, minutes=8)
     assert len(trainer.asked) == 6
-    assert found.seeds == (0, 1)
+    assert found.trained_seeds == (0, 1)
     assert not found.complete
     assert found.verdict.answer == "protected"
     assert found.seconds == 360
@@ -400,7 +405,7 @@ def test_too_little_time_is_said_after_the_first_training_and_more_time_goes_on(
     assert len(trainer.asked) == 1
     assert found.verdict.answer == "cannot tell"
     assert "10 minutes are too short for two seeds here; --minutes 14 would do" in found.verdict.reason
-    assert found.seeds == ()
+    assert found.trained_seeds == ()
     assert "IoU on clean images" not in audit_text(found)
     trainer.now = 0.0
     assert audit(discs, tmp_path, minutes=14).verdict.answer == "protected"
@@ -485,7 +490,7 @@ def test_models_tell_a_protected_copy_from_another(
         assert arms[COPY]["ratio"] == {"value": 1.0, "low": 1.0, "high": 1.0}, "the same pixels"
     else:
         assert arms[COPY]["ratio"]["high"] < 0.5
-    assert (result["train_images"], result["test_images"], result["seeds"]) == (120, 40, [0, 1])
+    assert (result["train_images"], result["test_images"], result["trained_seeds"]) == (120, 40, [0, 1])
     assert result["copy"]["manifest_sha256"] == read_summary(str(discs / copy))["manifest_sha256"]
     assert not (tmp_path / "work").exists() or not list((tmp_path / "work").iterdir())
 
@@ -559,9 +564,27 @@ def test_stage_is_a_gate(
     printed = capsys.readouterr()
     assert metrics["verdict"] in printed.out
     assert ("metrics/audit/discs.json has the numbers" in printed.err) == bool(code)
+    locked = LockedStage(
+        name="audit@discs", key="", command="", params={},
+        outputs={"metrics/audit/discs.json": hashlib.md5(first, usedforsecurity=False).hexdigest()},
+    )  # fmt: skip
+    tracked = stage_metrics(tmp_path, locked)
+    assert tracked.texts["verdict"] == metrics["verdict"]
+    assert tracked.numbers["arms/copy/iou"] == pytest.approx(copied)
+    assert "audit@discs" in result_stages(load_params())
     trainer.now, trainer.seconds = 5.0, 7.0
     stage.main(["discs"])
     assert Path("metrics/audit/discs.json").read_bytes() == first, "DVC compares bytes"
+
+
+def test_graph_has_a_gate_for_every_audited_data_set(tmp_path: Path) -> None:
+    shutil.copy(PROJECT / "dvc.yaml", tmp_path)
+    shutil.copy(PROJECT / "profiles" / "objects-tiny.yaml", tmp_path / "params.yaml")
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=tmp_path, check=True)
+    nodes = {node.name: node for node in read_graph(tmp_path, ["audit"]).stages}
+    assert set(nodes["audit@kvasir"].upstream) == {"fetch@kvasir", "protect@kvasir"}
+    assert nodes["audit@kvasir"].metrics == (Path("metrics/audit/kvasir.json"),)
 
 
 def test_finished_trainings_of_the_library_are_found(discs: Path, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def audit_file(root: Path, answer: Any = "protected", **changes: Any) -> Path:
         "threshold": 0.5,
         "arms": arms,
         "trivial": 0.2,
-        "seeds": (0, 1),
+        "trained_seeds": (0, 1),
         "complete": True,
         "classes": ("object",),
         "train_images": 120,

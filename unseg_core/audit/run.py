@@ -47,7 +47,7 @@ class Audit:
     arms: Mapping[str, Arm]
     trivial: float | None
     """IoU of the best prediction that is the same for every image."""
-    seeds: tuple[int, ...]
+    trained_seeds: tuple[int, ...]
     """Those that were trained in every arm."""
     complete: bool
     """All seeds that were asked for."""
@@ -214,7 +214,7 @@ class _Rounds:
             threshold=self.params.threshold,
             arms=arms,
             trivial=trivial,
-            seeds=self.recipe.seeds[:whole],
+            trained_seeds=self.recipe.seeds[:whole],
             complete=whole == len(self.recipe.seeds),
             classes=self.pair.source.classes,
             train_images=trained,

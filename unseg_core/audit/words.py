@@ -8,7 +8,7 @@ from unseg_core.audit.run import Arm, Audit
 def audit_text(audit: Audit) -> str:
     """The verdict, why, and the table behind it."""
     lines = [f"{audit.verdict.answer}: {audit.verdict.reason}"]
-    if audit.seeds:
+    if audit.trained_seeds:
         lines += ["", _row("trained on", "IoU on clean images", "of clean", "95 % interval", "seeds")]
         lines += [_arm_row(name, arm) for name, arm in audit.arms.items()]
         lines.append(_row("nothing (same for all)", _score(audit.trivial), "", "", ""))
