@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import torch
 import yaml
 from conftest import PROJECT
 from PIL import Image
+from tiny_layouts import MAKERS
 from typer.testing import CliRunner
 
 from tasks import audit as stage
@@ -151,6 +152,35 @@ def test_png_copies_of_jpegs_are_found_by_their_new_names(tmp_path: Path) -> Non
     assert load_both(pair, pair.matched, 32).copy.images.shape == (3, 3, 32, 32)
 
 
+@pytest.mark.parametrize("name", list(MAKERS))
+def test_copies_in_every_layout_are_matched(name: str, tmp_path: Path) -> None:
+    MAKERS[name](tmp_path / "source")
+    source = open_layout(name, str(tmp_path / "source"))
+    dataset = DatasetParams(layout=source.name, classes=source.classes)
+    settings = Settings.of(dataset, ProtectParams(), method="uniform", generator_sha256=None, precision="fp32")
+    protect_dataset(source, UniformNoise(), settings, str(tmp_path / "strong"))
+    pair = open_pair(str(tmp_path / "strong"), source, settings)
+    loaded = load_both(pair, pair.matched, 32)
+    assert loaded.copy.ids == tuple(sample.id for sample in source.samples())
+    assert loaded.source.labels.max() > 0
+    assert not torch.equal(loaded.source.images, loaded.copy.images)
+    assert pair.scored == source.classes
+
+
+def test_only_protected_classes_are_scored(tmp_path: Path) -> None:
+    source = write_discs(tmp_path / "source", 4)
+    layout = open_layout("folder", str(source), classes=["cat", "dog", "bird"])
+    settings = settings_from({**asdict(protection_settings()), "classes": layout.classes, "targets": "dog,bird"})
+    protect_dataset(layout, UniformNoise(), settings, str(tmp_path / "strong"))
+    assert open_pair(str(tmp_path / "strong"), layout, settings).scored == ("dog", "bird")
+    trials = Trials.of([[ImageScore(id="a", sums={"cat": (1, 2), "dog": (1, 4)})]], ("dog", "bird"))
+    assert trials.scores()[0, 0] == 0.25
+
+
+def protection_settings() -> Settings:
+    return Settings.of(DatasetParams(), ProtectParams(), method="uniform", generator_sha256=None, precision="fp32")
+
+
 MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no copy": (lambda root: (root / "strong" / "manifest.json").unlink(), "no complete manifest"),
     "a source with more": (lambda root: write_discs(root / "source", 9), "its manifest lacks 008;"),
@@ -268,13 +298,16 @@ def test_scores_are_the_mean_over_classes_that_occur() -> None:
 def test_trivial_score_is_the_best_prediction_that_never_looks() -> None:
     labels = torch.zeros((10, 4, 4), dtype=torch.uint8)
     labels[:, 1:3, 1:3] = 1
-    assert trivial_score(labels, labels, ("object",)) == 1.0, "always at the same place"
+    assert trivial_score(labels, labels, ("object",), ("object",)) == 1.0, "always at the same place"
     anywhere = torch.zeros((16, 4, 4), dtype=torch.uint8)
     anywhere.view(16, 16)[range(16), range(16)] = 1
-    assert trivial_score(anywhere, anywhere, ("object",)) == pytest.approx(1 / 16), "everything is object"
+    assert trivial_score(anywhere, anywhere, ("object",), ("object",)) == pytest.approx(1 / 16), "everything is object"
     two = torch.zeros((2, 1, 3), dtype=torch.uint8)
     two[:] = torch.tensor([[1, 2, 255]])
-    assert trivial_score(two, two, ("cat", "dog")) == 1.0, "what is to be ignored does not count"
+    assert trivial_score(two, two, ("cat", "dog"), ("cat", "dog")) == 1.0, "what is to be ignored does not count"
+    swapped = torch.stack([two[0], torch.tensor([[1, 0, 0]], dtype=torch.uint8)])
+    both = trivial_score(swapped, swapped, ("cat", "dog"), ("cat", "dog"))
+    assert both < trivial_score(swapped, swapped, ("cat", "dog"), ("cat",)) == 1.0
 
 
 # --- verdicts
@@ -349,7 +382,11 @@ class Trainer:
         self.seconds = seconds
         self.stop_at: int | None = None
         monkeypatch.setattr(audit_run, "evaluate_seeds", self)
+        monkeypatch.setattr(audit_run, "train_and_test", self.estimate)
         monkeypatch.setattr(audit_run.time, "monotonic", lambda: self.now)
+
+    def estimate(self, train: Any, *_: Any) -> None:
+        self.now += self.seconds * len(train.ids) / 4500
 
     def __call__(self, train: Any, test: Any, classes: Any, params: Any, runtime: Any, work: Path) -> list[SeedResult]:
         (seed,) = params.seeds
@@ -395,6 +432,17 @@ def test_no_seed_is_begun_that_would_not_end_in_time(
     assert not found.complete
     assert found.verdict.answer == "protected"
     assert found.seconds == 360
+
+
+def test_far_too_little_time_is_said_before_any_training(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(monkeypatch, seconds=600)
+    found = audit(discs, tmp_path / "work", minutes=10)
+    assert trainer.asked == []
+    assert trainer.now < 15
+    assert found.verdict.answer == "cannot tell"
+    assert "10 minutes are too short for two seeds here; --minutes 69 would do" in found.verdict.reason
 
 
 def test_too_little_time_is_said_after_the_first_training_and_more_time_goes_on(

@@ -51,6 +51,7 @@ def audit_file(root: Path, answer: Any = "protected", **changes: Any) -> Path:
         "trained_seeds": (0, 1),
         "complete": True,
         "classes": ("object",),
+        "scored": ("object",),
         "train_images": 120,
         "test_images": 40,
         "probe": {"model": "unet", "encoder": "", "size": 96, "epochs": 6},

@@ -13,7 +13,7 @@ import torch
 
 from unseg_core import storage
 from unseg_core.data.layouts import Layout
-from unseg_core.data.sample import Sample, annotation_for, held_ids, label_map
+from unseg_core.data.sample import Sample, annotation_for, held_ids, label_map, wanted_categories
 from unseg_core.errors import DataError, ManifestError, StorageError
 from unseg_core.evaluate.copies import check_manifest
 from unseg_core.evaluate.dataset import LabelledImages, shrunk
@@ -35,6 +35,8 @@ class Pair:
     """manifest.json."""
     matched: tuple[tuple[Sample, Line], ...]
     """Images of the source with their lines; failed and skipped ones, which the copy does not hold, are left out."""
+    scored: tuple[str, ...]
+    """Classes whose IoU counts: those that were protected. All of them where `things` were."""
 
 
 def open_pair(copy: str, source: Layout, settings: Settings) -> Pair:
@@ -53,7 +55,9 @@ def open_pair(copy: str, source: Layout, settings: Settings) -> Pair:
     matched = tuple((one, by_id[one.id]) for one in source.samples() if by_id[one.id].output is not None)
     if not matched:
         raise ManifestError(f"{copy} holds no image; its manifest.jsonl says why")
-    return Pair(copy=copy, source=source, summary=summary, matched=matched)
+    wanted = wanted_categories(settings.targets, source.classes)
+    scored = tuple(name for n, name in enumerate(source.classes, start=1) if wanted is None or n in wanted)
+    return Pair(copy=copy, source=source, summary=summary, matched=matched, scored=scored)
 
 
 Matched = tuple[tuple[Sample, Line], ...]

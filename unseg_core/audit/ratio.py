@@ -39,8 +39,8 @@ class Trials:
 
     @classmethod
     def of(cls, seeds: Sequence[Sequence[ImageScore]], classes: Sequence[str]) -> Trials:
-        """From the images of every seed."""
-        arrays = [arrays_of(images, classes) for images in seeds]
+        """From the images of every seed, with these classes alone."""
+        arrays = [arrays_of([only(image, classes) for image in images], classes) for images in seeds]
         return cls(above=np.stack([above for above, _ in arrays]), below=np.stack([below for _, below in arrays]))
 
     def scores(self, counts: np.ndarray | None = None) -> np.ndarray:
@@ -51,6 +51,11 @@ class Trials:
         fractions = np.divide(above, below, out=np.zeros_like(above), where=occurs)
         scores: np.ndarray = fractions.sum(-1) / np.maximum(occurs.sum(-1), 1)
         return scores
+
+
+def only(image: ImageScore, classes: Sequence[str]) -> ImageScore:
+    """Without what belongs to other classes."""
+    return ImageScore(id=image.id, sums={name: pair for name, pair in image.sums.items() if name in classes})
 
 
 def ratio_of(trials: Trials, clean: Trials) -> Interval | None:

@@ -17,12 +17,14 @@ from unseg_core.audit.pair import Loaded, Pair, divide, load_both
 from unseg_core.audit.ratio import Interval, Trials, ratio_of
 from unseg_core.audit.trivial import trivial_score
 from unseg_core.audit.verdict import Verdict, judge, too_slow, too_small
+from unseg_core.device import prepare_device
 from unseg_core.evaluate.dataset import LabelledImages
-from unseg_core.evaluate.run import SeedResult, evaluate_seeds
+from unseg_core.evaluate.run import SeedResult, evaluate_seeds, train_and_test
 from unseg_core.params import AuditParams, EvaluateParams, RuntimeParams, build
 from unseg_core.protect.manifest import versions
 
 CLEAN, COPY, DEFENDED = "originals", "copy", "copy with a defence"
+ESTIMATED_STEPS = 4
 SPARE = 1.1
 """A training is only begun if this many times the longest one before would still be in time."""
 
@@ -52,6 +54,8 @@ class Audit:
     complete: bool
     """All seeds that were asked for."""
     classes: tuple[str, ...]
+    scored: tuple[str, ...]
+    """Classes whose IoU counts: those that were protected."""
     train_images: int
     test_images: int
     probe: Mapping[str, Any]
@@ -140,9 +144,13 @@ def run_audit(pair: Pair, params: AuditParams, runtime: RuntimeParams, work: Pat
     if small:
         return rounds.result(small, trained=len(chosen), tested=len(held))
     train, test = load_both(pair, chosen, recipe.size), load_both(pair, held, recipe.size)
-    trivial = trivial_score(train.source.labels, test.source.labels, pair.source.classes)
+    trivial = trivial_score(train.source.labels, test.source.labels, pair.source.classes, pair.scored)
     slow = rounds.train(train, test.source)
     return rounds.result(slow, trained=len(chosen), tested=len(held), trivial=trivial)
+
+
+def _first(images: LabelledImages, count: int) -> LabelledImages:
+    return LabelledImages(images=images.images[:count], labels=images.labels[:count], ids=images.ids[:count])
 
 
 class _Rounds:
@@ -167,6 +175,8 @@ class _Rounds:
     def train(self, train: Loaded, test: LabelledImages) -> Verdict | None:
         """Seed after seed, so that an end at any time leaves whole comparisons; a verdict if two do not fit."""
         begun = 0
+        if not self.work.exists() and not self._may_fit(train):
+            return self._short(begun)
         for seed in self.recipe.seeds:
             for arm, found in self.found.items():
                 if begun and not self.clock.left_for(self._missing(begun)):
@@ -174,6 +184,24 @@ class _Rounds:
                 found.append(self._one(arm, seed, train, test))
                 begun += 1
         return None
+
+    def _may_fit(self, train: Loaded) -> bool:
+        """Whether two seeds could end in time, from a few steps, before minutes are spent on the first training."""
+        count = ESTIMATED_STEPS * self.recipe.batch_size
+        some = _first(train.source, count)
+        recipe = EvaluateParams(**{**vars(self.recipe), "epochs": 1, "test_every": 1})
+        device = prepare_device(self.runtime)
+        for _ in range(2):  # the first has to warm up
+            start = time.monotonic()
+            train_and_test(some, some, self.pair.source.classes, recipe, 0, device)
+            seconds = time.monotonic() - start
+        images = len(train.source.ids) * self.recipe.epochs
+        estimate = seconds * images / len(some.ids)
+        # Halved: a rough number must not end an audit that would have ended in time.
+        self.clock.took(estimate / 2)
+        fits = self.clock.left_for(2 * len(self.found))
+        self.clock.longest = 0.0 if fits else estimate
+        return fits
 
     def _missing(self, begun: int) -> int:
         """Trainings that must still fit for the next one to be worth its time: a whole seed, or the first two."""
@@ -217,6 +245,7 @@ class _Rounds:
             trained_seeds=self.recipe.seeds[:whole],
             complete=whole == len(self.recipe.seeds),
             classes=self.pair.source.classes,
+            scored=self.pair.scored,
             train_images=trained,
             test_images=tested,
             probe=self._probe(),
@@ -226,15 +255,15 @@ class _Rounds:
         )
 
     def _arm(self, name: str, found: Sequence[SeedResult]) -> Arm:
-        scores = tuple(result.iou for result in found)
         if not found:
             return Arm(iou=None, seeds=())
+        scores = tuple(self._trials(found).scores()[:, 0].tolist())
         clean = self.found[CLEAN][: len(found)]
         ratio = None if name == CLEAN else ratio_of(self._trials(found), self._trials(clean))
         return Arm(iou=float(np.mean(scores)), seeds=scores, ratio=ratio)
 
     def _trials(self, found: Sequence[SeedResult]) -> Trials:
-        return Trials.of([result.images for result in found], self.pair.source.classes)
+        return Trials.of([result.images for result in found], self.pair.scored)
 
     def _probe(self) -> dict[str, Any]:
         names = (
