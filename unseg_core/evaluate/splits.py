@@ -24,18 +24,30 @@ def open_splits(
 ) -> tuple[Split, Split]:
     """Training and test images.
 
-    Args:
-        copy: the protected copy to train on; None trains on the original.
-        protected_share: of the training images, taken from the copy.
-
     Raises:
         DataError: a part is empty, a file is damaged, or the copy is not one of the original.
     """
-    in_memory = recipe.task in SEMANTIC
-    test_of: Callable[..., Split] = load_split if in_memory else open_split
-    train_of: Callable[..., Split] = load_samples if in_memory else open_samples
-    train = train_of(training_samples(original, copy, test_share, protected_share), recipe.size)
-    return train, test_of(original, test=True, test_share=test_share, size=recipe.size)
+    train = open_training(original, copy, recipe, test_share=test_share, protected_share=protected_share)
+    return train, open_test(original, recipe, test_share=test_share)
+
+
+def open_training(
+    original: Layout, copy: Layout | None, recipe: EvaluateParams, *, test_share: float, protected_share: float = 1.0
+) -> Split:
+    """Training images.
+
+    Args:
+        copy: the protected copy to train on; None trains on the original.
+        protected_share: of the training images, taken from the copy.
+    """
+    train_of: Callable[..., Split] = load_samples if recipe.task in SEMANTIC else open_samples
+    return train_of(training_samples(original, copy, test_share, protected_share), recipe.size)
+
+
+def open_test(original: Layout, recipe: EvaluateParams, *, test_share: float) -> Split:
+    """Clean images that no training sees."""
+    test_of: Callable[..., Split] = load_split if recipe.task in SEMANTIC else open_split
+    return test_of(original, test=True, test_share=test_share, size=recipe.size)
 
 
 def training_samples(
