@@ -1,0 +1,134 @@
+"""`unseg evaluate`: a data set and its copies, in one process and in two that `torchrun` starts."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import PROJECT, write_pairs
+from typer.testing import CliRunner
+
+from unseg_core.cli import app
+from unseg_core.evaluate.image_scores import from_rows, score_of
+
+RECIPE = (
+    "evaluate.task=medical", "evaluate.model=unet", "evaluate.width=tiny", "evaluate.size=32", "evaluate.epochs=2",
+    "evaluate.batch_size=4", "evaluate.seeds=[0,1]", "runtime.device=cpu", "runtime.threads=1",
+)  # fmt: skip
+# No normalisation and no dropout, so that the parts of a batch do not touch each other.
+PLAIN_MODEL = """
+import sys
+from torch import nn
+import unseg_core.cli as cli
+from unseg_core.evaluate.models import MODELS
+from unseg_core.evaluate.models.model import Entry
+from unseg_core.evaluate.models.semantic import SemanticModel
+def build(params, classes):
+    layers = [nn.Conv2d(3, 8, 5, padding=2), nn.Tanh(), nn.Conv2d(8, classes + 1, 5, padding=2)]
+    return SemanticModel(nn.Sequential(*layers))
+MODELS["plain"] = Entry(build=build, tasks=frozenset({"medical"}))
+if __name__ == "__main__":
+    cli.app(sys.argv[1:])
+"""
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set and a copy with uniform noise, safe/, beside it."""
+    root = tmp_path_factory.mktemp("evaluate")
+    write_pairs(root / "photos", 14, np.random.default_rng(0))
+    ran("protect", str(root / "photos"), str(root / "safe"), "--method", "uniform")
+    return root
+
+
+def ran(*arguments: str, code: int = 0) -> Any:
+    done = CliRunner().invoke(app, [*arguments, "--json"])
+    assert done.exit_code == code, done.output
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def arguments(photos: Path, out: Path, *more: str) -> list[str]:
+    settings = [text for one in RECIPE for text in ("--set", one)]
+    return ["evaluate", str(photos / "photos"), str(photos / "safe"), "--out", str(out), *settings, *more]
+
+
+def test_versions_are_compared(photos: Path, tmp_path: Path) -> None:
+    result = ran(*arguments(photos, tmp_path / "out", "--protected-share", "0.5", "--protected-share", "1"))
+    assert [one["name"] for one in result["versions"]] == ["clean", "safe 50%", "safe"]
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == result
+    clean, _, safe = result["versions"]
+    assert "ratio" not in clean
+    assert safe["difference"]["value"] == pytest.approx(safe["mean"] - clean["mean"])
+    assert safe["difference"]["low"] <= safe["difference"]["value"] <= safe["difference"]["high"]
+    assert (result["metric"], result["test_images"], safe["train_images"]) == ("IoU", 3, 11)
+    assert clean["deviation"] == pytest.approx(np.std([one["score"] for one in clean["seeds"]], ddof=1))
+    with (tmp_path / "out" / "safe.csv").open() as file:
+        images = from_rows(csv.DictReader(file))
+    assert [score_of(images[one["seed"]]) for one in safe["seeds"]] == pytest.approx(
+        [one["score"] for one in safe["seeds"]]
+    )
+    text = CliRunner().invoke(app, arguments(photos, tmp_path / "out"))
+    assert text.stdout.splitlines()[0] == "| trained on | IoU | of clean | seeds |"
+    assert len(text.stdout.splitlines()) == 4
+
+
+def test_finished_seeds_are_used_again(photos: Path, tmp_path: Path) -> None:
+    result = ran(*arguments(photos, tmp_path / "out"))
+    kept = sorted((tmp_path / "out" / ".work").rglob("seed*.json"))
+    assert len(kept) == 4
+    times = [path.stat().st_mtime_ns for path in kept]
+    assert ran(*arguments(photos, tmp_path / "out")) == result
+    assert [path.stat().st_mtime_ns for path in kept] == times
+    ran(*arguments(photos, tmp_path / "out", "--set", "evaluate.seeds=[0,1,2]"))
+    assert len(list((tmp_path / "out" / ".work").rglob("seed*.json"))) == 6
+    ran(*arguments(photos, tmp_path / "out", "--defence", "jpeg:50"))
+    assert len(list((tmp_path / "out" / ".work").rglob("seed*.json"))) == 10
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--defence", "magic"), "'magic' is unknown"),
+        (("--protected-share", "2"), "protected_share is 2"),
+        (("--set", "train.epochs=2"), "write evaluate.NAME=VALUE"),
+        (("--test-share", "0"), "test_share is 0"),
+        (("--set", "evaluate.task=panoptic"), "has no task 'panoptic'"),
+    ],
+)
+def test_mistakes_exit_with_2(more: tuple[str, ...], message: str, photos: Path, tmp_path: Path) -> None:
+    assert message in ran(*arguments(photos, tmp_path / "out", *more), code=2)["error"]
+
+
+def test_a_folder_that_is_no_copy_exits_with_2(photos: Path, tmp_path: Path) -> None:
+    settings = [text for one in RECIPE for text in ("--set", one)]
+    source = str(photos / "photos")
+    error = ran("evaluate", source, source + "/", "--out", str(tmp_path), *settings, code=2)["error"]
+    assert "no complete manifest" in error
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "plain.py").write_text(PLAIN_MODEL)
+    found = {}
+    for processes in (1, 2):
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"] if processes == 2 else []
+        out = tmp_path / f"{processes}"
+        done = subprocess.run(
+            [sys.executable, *launcher, str(tmp_path / "plain.py"),
+             *arguments(photos, out, "--set", "evaluate.model=plain", "--set", "evaluate.clip_norm=1", "--json")],
+            env={**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"},
+            capture_output=True, text=True, check=True, timeout=600,
+        )  # fmt: skip
+        found[processes] = json.loads(done.stdout)
+        curves = [json.loads(path.read_text()) for path in sorted((out / ".work").rglob("seed*.json"))]
+        found[f"curve {processes}"] = sorted(point["train_loss"] for one in curves for point in one["curve"])
+    assert found["curve 2"] == pytest.approx(found["curve 1"], rel=1e-4)
+    for one, two in zip(found[1]["versions"], found[2]["versions"], strict=True):
+        assert two["mean"] == pytest.approx(one["mean"], abs=0.02)
