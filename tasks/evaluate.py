@@ -63,6 +63,14 @@ def _work(name: str, one: RunParams, recipe: EvaluateParams, dataset: DatasetPar
     return work_folder(f"evaluate-{name}", [settings, asdict(dataset), asdict(replace(one, evaluate={}))], inputs)
 
 
+def _method(one: RunParams) -> str:
+    """As the report calls it; a share of a copy is another method than the copy."""
+    if one.train_on.startswith("data/datasets/"):
+        return CLEAN
+    share = "" if one.protected_share == 1 else f" {one.protected_share:.0%}"
+    return Path(one.train_on).name + share
+
+
 def _metrics(
     name: str, one: RunParams, recipe: EvaluateParams, classes: tuple[str, ...], results: list[SeedResult]
 ) -> dict[str, object]:
@@ -73,7 +81,7 @@ def _metrics(
     metrics: dict[str, object] = {
         "run": name,
         "dataset": one.dataset,
-        "method": CLEAN if one.train_on.startswith("data/datasets/") else Path(one.train_on).name,
+        "method": _method(one),
         "model": recipe.model,
         "encoder": recipe.encoder,
         "classes": list(classes),

@@ -21,6 +21,7 @@ from unseg_core.protect.region import protected_region
 from unseg_core.report.comparison import compare, comparison_json
 from unseg_core.report.load import load_contents
 from unseg_core.report.page import render_report
+from unseg_core.report.paired import paired_comparisons
 
 REPORT = Path("data/report/report.html")
 
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> None:
         versions=versions(),
     )
     rows = compare(contents.evaluations)
-    write_json("metrics/comparison.json", comparison_json(rows))
+    write_json("metrics/comparison.json", comparison_json(rows, paired_comparisons(Path(), rows)))
     storage.write_file(str(REPORT), render_report(contents).encode())
     for row in rows:
         ratio = "" if row.ratio_to_clean is None else f", {row.ratio_to_clean:.3f} of clean"

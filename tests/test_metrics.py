@@ -15,7 +15,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from unseg_core.data.sample import Annotation, Segment, ignored_segment, segment_of
+from unseg_core.data.layouts import open_layout
+from unseg_core.data.sample import Annotation, Segment, ignored_segment, mask_of, segment_of
 from unseg_core.evaluate.average_precision import STATISTICS, PrecisionMeter
 from unseg_core.evaluate.batch import Batch, Frame
 from unseg_core.evaluate.metrics import IouMeter
@@ -236,6 +237,37 @@ def as_annotation(one: Panoptic) -> Annotation:
     ]
     void = ignored_segment([segment_of(one.ids == 0, 1).rle])
     return truth(*segments, *void)
+
+
+def test_panoptic_quality_on_panopticapis_example_files(real_data: Path) -> None:
+    """The truth scores 1 in every class; without one segment, its class has the PQ that the formula gives."""
+    layout = open_layout("coco-panoptic", str(real_data / "coco"))
+    annotations = [sample.read_annotation() for sample in layout.samples()]
+    assert len(annotations) == 2
+    exact = PanopticTask(layout.classes)
+    guesses = [_as_found(one) for one in annotations]
+    exact.update(guesses, Batch(images=torch.zeros(2, 3, 1, 1), annotations=tuple(annotations)))
+    values = exact.result().values
+    assert {values[name] for name in ("PQ", "SQ", "RQ", "PQTh", "PQSt")} == {1.0}
+    number, category = next(iter(guesses[0].categories.items()))
+    of_class = sum(one.category == category and not one.is_crowd for a in annotations for one in a.segments)
+    left = {key: value for key, value in guesses[0].categories.items() if key != number}
+    guesses[0] = Panoptic(ids=np.where(guesses[0].ids == number, 0, guesses[0].ids), categories=left)
+    less = PanopticTask(layout.classes)
+    less.update(guesses, Batch(images=torch.zeros(2, 3, 1, 1), annotations=tuple(annotations)))
+    by_class = less.result().by_class
+    assert by_class[layout.classes[category - 1]] == pytest.approx((of_class - 1) / (of_class - 1 + 0.5))
+    assert sorted(by_class.values())[1:] == [1.0] * (len(by_class) - 1)
+
+
+def _as_found(annotation: Annotation) -> Panoptic:
+    ids = np.zeros((annotation.height, annotation.width), dtype=np.int32)
+    categories: dict[int, int] = {}
+    for number, segment in enumerate(annotation.segments, start=1):
+        if not segment.is_crowd:
+            ids[mask_of(segment)] = number
+            categories[number] = segment.category
+    return Panoptic(ids=ids, categories=categories)
 
 
 def test_panoptic_task_tells_things_from_stuff() -> None:

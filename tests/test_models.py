@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from unseg_core.data.sample import Annotation, Segment, segment_of
+from unseg_core.device import autocast
 from unseg_core.errors import ParameterError, WeightsError
 from unseg_core.evaluate.batch import Batch, Frame
 from unseg_core.evaluate.models import MODELS, DownstreamModel, build_model
@@ -159,6 +160,24 @@ def test_images_without_any_object_are_no_obstacle(name: str, task: str, encoder
     model.eval()
     with torch.inference_mode():
         assert len(model.predict(batch)) == 2
+
+
+@pytest.mark.parametrize(("name", "task", "encoder"), CASES)
+def test_bfloat16_comes_near_to_float32(name: str, task: str, encoder: str) -> None:
+    batch = batch_of(task, [annotation(), annotation()])
+    losses = []
+    for precision in ("fp32", "bf16"):
+        torch.manual_seed(5)
+        model = build_model(recipe(name, task, encoder), len(CLASSES))
+        with autocast(torch.device("cpu"), precision):  # type: ignore[arg-type]  # one of the two literals
+            loss = model.loss(batch)
+        loss.backward()
+        assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
+        losses.append(loss.item())
+        model.eval()
+        with torch.inference_mode(), autocast(torch.device("cpu"), precision):  # type: ignore[arg-type]
+            check(task, model.predict(batch))
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
 
 
 @pytest.mark.parametrize("name", list(MODELS))

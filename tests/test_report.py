@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -32,6 +33,7 @@ from unseg_core.report.contents import (
 )
 from unseg_core.report.load import load_contents, pipeline_copy, read_histogram
 from unseg_core.report.page import render_report
+from unseg_core.report.paired import paired_comparisons
 from unseg_core.report.pictures import MAX_SIDE, amplified_noise, lossless_uri, overlay, shown
 from unseg_core.report.verdict import Verdict, bound_problems, headline, judge, ratio_verdict
 
@@ -181,8 +183,15 @@ def test_comparison_json_holds_means_intervals_and_ratios() -> None:
     rows = compare([evaluation("unseg", 0.06), evaluation("clean", 0.6, 0.8)])
     assert comparison_json(rows) == {
         "scenes": {
-            "clean": {"iou_mean": 0.7, "iou_low": 0.0, "iou_high": 1.0, "seeds": 2},
-            "unseg": {"iou_mean": 0.06, "iou_low": None, "iou_high": None, "seeds": 1, "ratio_to_clean": 0.085714},
+            "clean": {"iou_mean": 0.7, "iou_std": 0.141421, "iou_low": 0.0, "iou_high": 1.0, "seeds": 2},
+            "unseg": {
+                "iou_mean": 0.06,
+                "iou_std": None,
+                "iou_low": None,
+                "iou_high": None,
+                "seeds": 1,
+                "ratio_to_clean": 0.085714,
+            },
         }
     }
     assert [row.name for row in rows] == ["clean", "unseg"], "the clean run comes first"
@@ -200,6 +209,33 @@ def test_ratio_is_taken_within_data_set_and_model_only() -> None:
     table = comparison_json(compare(runs))
     assert list(table) == ["scenes (unet resnet18)", "scenes (deeplab resnet18)", "lung"]
     assert [group["unseg"]["ratio_to_clean"] for group in table.values()] == [0.5, 0.8, None]
+
+
+def test_runs_with_a_defence_are_compared_with_each_other() -> None:
+    runs = [
+        evaluation("clean", 0.8),
+        evaluation("unseg", 0.4),
+        replace(evaluation("clean", 0.6, run="clean-jpeg"), defences=("jpeg:75", "grey")),
+        replace(evaluation("unseg", 0.3, run="unseg-jpeg"), defences=("jpeg:75", "grey")),
+    ]
+    table = comparison_json(compare(runs))
+    assert list(table) == ["scenes", "scenes (defence jpeg:75 + grey)"]
+    assert [group["unseg"]["ratio_to_clean"] for group in table.values()] == [0.5, 0.5]
+
+
+def test_scores_by_image_give_intervals(tmp_path: Path) -> None:
+    rows = compare([evaluation("clean", 0.8, 0.6), evaluation("unseg", 0.4, 0.3), evaluation("uniform", 0.7)])
+    assert paired_comparisons(tmp_path, rows) == {}
+    for run, factor in (("clean", 1.0), ("unseg", 0.5)):
+        lines = [f"{seed},{image},,{factor * (8 - 2 * seed)},10" for seed in (0, 1) for image in "abc"]
+        path = tmp_path / "data" / "scores" / f"scenes-{run}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(["seed,image,class,above,below", *lines]))
+    table = comparison_json(rows, paired_comparisons(tmp_path, rows))["scenes"]
+    assert "difference" not in table["uniform"]
+    unseg = table["unseg"]
+    assert (unseg["ratio_low"], unseg["ratio_to_clean"], unseg["ratio_high"]) == (0.5, 0.5, 0.5)
+    assert (unseg["difference_low"], unseg["difference"], unseg["difference_high"]) == (-0.4, -0.35, -0.3)
 
 
 def test_two_runs_of_one_method_keep_their_run_names_and_two_clean_runs_are_refused() -> None:

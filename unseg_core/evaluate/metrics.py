@@ -44,7 +44,10 @@ class IouMeter:
             from torchmetrics.classification import MulticlassConfusionMatrix
 
         self.names = ("background", *classes)
-        self.confusion = MulticlassConfusionMatrix(num_classes=len(self.names), ignore_index=IGNORE_INDEX)
+        # Only one process of a run tests; with others there, torchmetrics would wait for theirs.
+        self.confusion = MulticlassConfusionMatrix(
+            num_classes=len(self.names), ignore_index=IGNORE_INDEX, sync_on_compute=False
+        )
 
     def update(self, predicted_BHW: Tensor, labels_BHW: Tensor) -> None:
         self.confusion.update(predicted_BHW, labels_BHW)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from unseg_core.errors import DataError
+from unseg_core.evaluate.statistics import PairedComparison, mean_and_deviation
 from unseg_core.report.contents import CLEAN_METHOD, Evaluation, SeedScore
 
 # Two-sided 95 % quantiles of Student's t, t(0.975, n - 1) for n = 2..30 values: the standard table,
@@ -67,33 +68,51 @@ def compare(evaluations: Sequence[Evaluation]) -> list[ComparisonRow]:
     rows: list[ComparisonRow] = []
     for setting in settings:
         members = [evaluation for evaluation in evaluations if _setting(evaluation) == setting]
-        alone = sum(other[0] == setting[0] for other in settings) == 1
-        group = setting[0] if alone else f"{setting[0]} ({setting[1]} {setting[2]})"
+        rivals = [other for other in settings if other[0] == setting[0]]
+        models = len({other[1:3] for other in rivals}) > 1
+        parts = [f"{setting[1]} {setting[2]}"] if models else []
+        parts += [f"defence {setting[3]}"] if setting[3] else []
+        group = f"{setting[0]} ({', '.join(parts)})" if parts else setting[0]
         rows += _compare_group(group, members)
     return rows
 
 
-def comparison_json(rows: Sequence[ComparisonRow]) -> JsonComparison:
-    """The rows as metrics/comparison.json: {group: {name: {iou_mean, iou_low, iou_high, seeds, ratio_to_clean}}}.
+def comparison_json(
+    rows: Sequence[ComparisonRow], paired: Mapping[str, PairedComparison] | None = None
+) -> JsonComparison:
+    """The rows as metrics/comparison.json: {group: {name: {iou_mean, iou_std, iou_low, iou_high, seeds, ...}}}.
 
-    `seeds` is how many there were; the clean run has no ratio_to_clean. Six decimals.
+    `seeds` is how many there were; the clean run has no ratio_to_clean. With `paired` (by run), difference and ratio
+    have the bootstrap's 95 % intervals, which take in the chance of test images besides that of seeds. Six decimals.
     """
     table: JsonComparison = {}
     for row in rows:
         entry: dict[str, float | int | None] = {
             "iou_mean": round(row.iou_mean, 6),
+            "iou_std": _rounded(mean_and_deviation([seed.iou for seed in row.seeds])[1]),
             "iou_low": _rounded(row.iou_low),
             "iou_high": _rounded(row.iou_high),
             "seeds": len(row.seeds),
         }
         if row.method != CLEAN_METHOD:
             entry["ratio_to_clean"] = _rounded(row.ratio_to_clean)
+            entry |= _paired_entry((paired or {}).get(row.run))
         table.setdefault(row.group, {})[row.name] = entry
     return table
 
 
-def _setting(evaluation: Evaluation) -> tuple[str, str, str]:
-    return evaluation.dataset, evaluation.model, evaluation.encoder
+def _paired_entry(paired: PairedComparison | None) -> dict[str, float | int | None]:
+    if paired is None:
+        return {}
+    intervals = {"difference": paired.difference, **({"ratio": paired.ratio} if paired.ratio else {})}
+    entry: dict[str, float | int | None] = {"difference": round(paired.difference.value, 6)}
+    for name, interval in intervals.items():
+        entry |= {f"{name}_low": round(interval.low, 6), f"{name}_high": round(interval.high, 6)}
+    return entry
+
+
+def _setting(evaluation: Evaluation) -> tuple[str, str, str, str]:
+    return evaluation.dataset, evaluation.model, evaluation.encoder, " + ".join(evaluation.defences)
 
 
 def _compare_group(group: str, members: Sequence[Evaluation]) -> list[ComparisonRow]:

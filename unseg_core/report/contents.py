@@ -79,6 +79,8 @@ class Evaluation:
     test_images: int
     seeds: tuple[SeedScore, ...]
     curve: tuple[EvaluationPoint, ...]
+    defences: tuple[str, ...] = ()
+    """What the training did against the noise (evaluate.defences)."""
 
     def __post_init__(self) -> None:
         if not self.seeds:

@@ -171,6 +171,7 @@ def read_evaluation_files(metrics: Path, curve: Path | None, *, remedy: str) -> 
         train_images=record.count("train_images"),
         test_images=record.count("test_images"),
         seeds=tuple(_seed_score(seed, classes) for seed in record.records("seeds")),
+        defences=record.texts("defences") if "defences" in record.values else (),
         curve=tuple(
             EvaluationPoint(
                 seed=row.count("seed"),
