@@ -86,8 +86,6 @@ PROBE: dict[str, Any] = {
     "batch_size": 8,
     "learning_rate": 3e-3,
 }
-
-
 SHOWN = ("model", "encoder", "width", "size", "epochs", "batch_size", "learning_rate", "encoder_weights", "weights")
 """Of the recipe, in the result."""
 
@@ -175,18 +173,22 @@ class _Rounds:
     def train(self, train: Loaded, test: LabelledImages) -> Verdict | None:
         """Seed after seed, so that an end at any time leaves whole comparisons; a verdict if two do not fit."""
         begun = 0
-        if not self.work.exists() and not self._may_fit(train):
-            return self._short(begun)
         for seed in self.recipe.seeds:
             for arm, found in self.found.items():
-                if begun and not self.clock.left_for(self._missing(begun)):
+                is_kept = self._file(arm, seed).exists()
+                if not is_kept and not self._in_time(self._missing(begun), train):
                     return self._short(begun)
                 found.append(self._one(arm, seed, train, test))
                 begun += 1
         return None
 
-    def _may_fit(self, train: Loaded) -> bool:
-        """Whether two seeds could end in time, from a few steps, before minutes are spent on the first training."""
+    def _in_time(self, trainings: int, train: Loaded) -> bool:
+        if self.clock.longest:
+            return self.clock.left_for(trainings)
+        return self._may_fit(trainings, train)
+
+    def _may_fit(self, trainings: int, train: Loaded) -> bool:
+        """The same from a few steps, before minutes are spent on the first training."""
         count = ESTIMATED_STEPS * self.recipe.batch_size
         some = _first(train.source, count)
         recipe = EvaluateParams(**{**vars(self.recipe), "epochs": 1, "test_every": 1})
@@ -199,7 +201,7 @@ class _Rounds:
         estimate = seconds * images / len(some.ids)
         # Halved: a rough number must not end an audit that would have ended in time.
         self.clock.took(estimate / 2)
-        fits = self.clock.left_for(2 * len(self.found))
+        fits = self.clock.left_for(trainings)
         self.clock.longest = 0.0 if fits else estimate
         return fits
 
@@ -219,15 +221,19 @@ class _Rounds:
         images = train.source if arm == CLEAN else train.copy
         defences = {"defences": self.params.defences} if arm == DEFENDED else {}
         recipe = EvaluateParams(**{**vars(self.recipe), "seeds": (seed,), **defences})
-        folder = self.work / arm.replace(" ", "-")
-        is_new, start = not (folder / f"seed{seed}.json").exists(), time.monotonic()
-        (result,) = evaluate_seeds(images, test, self.pair.source.classes, recipe, self.runtime, folder)
+        file = self._file(arm, seed)
+        is_new, start = not file.exists(), time.monotonic()
+        (result,) = evaluate_seeds(images, test, self.pair.source.classes, recipe, self.runtime, file.parent)
         seconds = time.monotonic() - start
         if is_new:
             self.clock.took(seconds)
         took = f"{seconds:.0f} s" if is_new else "kept"
         print(f"audit: {arm}, seed {seed}: IoU {result.iou:.3f} ({took})", file=sys.stderr, flush=True)
         return result
+
+    def _file(self, arm: str, seed: int) -> Path:
+        """That evaluate_seeds leaves."""
+        return self.work / arm.replace(" ", "-") / f"seed{seed}.json"
 
     def result(self, verdict: Verdict | None, *, trained: int, tested: int, trivial: float | None = None) -> Audit:
         """Whole seeds only; judged unless there is a verdict already."""
