@@ -24,7 +24,7 @@ from unseg_core.params import AuditParams, EvaluateParams, RuntimeParams, build
 from unseg_core.protect.manifest import versions
 
 CLEAN, COPY, DEFENDED = "originals", "copy", "copy with a defence"
-ESTIMATED_STEPS = 4
+ESTIMATED_STEPS = 8
 SPARE = 1.1
 """A training is only begun if this many times the longest one before would still be in time."""
 
@@ -189,13 +189,13 @@ class _Rounds:
 
     def _may_fit(self, trainings: int, train: Loaded) -> bool:
         """The same from a few steps, before minutes are spent on the first training."""
-        count = ESTIMATED_STEPS * self.recipe.batch_size
-        some = _first(train.source, count)
+        size = self.recipe.batch_size
+        some, few = (_first(train.source, count) for count in (ESTIMATED_STEPS * size, size))
         recipe = EvaluateParams(**{**vars(self.recipe), "epochs": 1, "test_every": 1})
         device = prepare_device(self.runtime)
         for _ in range(2):  # the first has to warm up
             start = time.monotonic()
-            train_and_test(some, some, self.pair.source.classes, recipe, 0, device)
+            train_and_test(some, few, self.pair.source.classes, recipe, 0, device)
             seconds = time.monotonic() - start
         images = len(train.source.ids) * self.recipe.epochs
         estimate = seconds * images / len(some.ids)
