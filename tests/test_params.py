@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,37 @@ def test_profile_is_valid_and_named_after_its_file(path: Path) -> None:
 
 def test_active_profile_is_the_starter() -> None:
     assert (PROJECT / "params.yaml").read_bytes() == (PROJECT / "profiles" / "starter.yaml").read_bytes()
+
+
+ABLATIONS = {
+    "weights.generator": "published",
+    "weights.surrogate": "resnet50",
+    "train.label_modification": "false",
+    "train.epsilon": "4",
+    "train.epsilon_bg": "0.5",
+    "train.surrogate_every": "2",
+    "train.train_sam": "false",
+}
+
+
+def test_ablations_are_those_of_the_documentation() -> None:
+    table = (PROJECT / "docs" / "training.md").read_text().split("## Ablations by parameter")[1].split("\n## ")[0]
+    named = {name for name in re.findall(r"`((?:train|weights)\.\w+)", table) if "=" not in name}
+    assert named == set(ABLATIONS)
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda p: p.stem)
+def test_every_ablation_can_be_set_in_every_profile(path: Path, tmp_path: Path) -> None:
+    """`dvc exp run -S NAME=VALUE` refuses a name that the file does not hold; this is what it runs."""
+    from dvc.utils.hydra import apply_overrides
+
+    params = shutil.copy(path, tmp_path / "params.yaml")
+    for name, value in ABLATIONS.items():
+        apply_overrides(params, [f"{name}={value}"])
+    changed = yaml.safe_load(params.read_text())
+    for name, value in ABLATIONS.items():
+        section, key = name.split(".")
+        assert changed[section][key] == yaml.safe_load(value)
 
 
 def starter() -> dict[str, Any]:
