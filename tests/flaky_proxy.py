@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,7 +18,9 @@ SLOW_DOWN = (
     b'<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>'
 )
 INTERNAL = b'<?xml version="1.0"?><Error><Code>InternalError</Code><Message>We failed.</Message></Error>'
-KINDS = ("500", "503", "refused", "cut answer", "cut request")
+KINDS = ("500", "503", "refused", "cut answer", "cut request", "slow")
+SLOW = 0.2
+"""Seconds that a slow answer takes."""
 
 
 @dataclass
@@ -60,6 +63,8 @@ def handler_of(proxy: FlakyProxy) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 return
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if kind == "slow":
+                time.sleep(SLOW)
             if kind in ("500", "503"):
                 self.answer(int(kind), SLOW_DOWN if kind == "503" else INTERNAL, {"Content-Type": "application/xml"})
                 return

@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 from conftest import write_pairs
 from test_engine import UNIFORM, protect_folder, wait_for
 from test_protect import settings, tree
 
+from unseg_core import remote_store, storage
 from unseg_core.data.layouts import open_layout
 from unseg_core.errors import ParameterError, UnsegError
 from unseg_core.protect.engine import protect_with
@@ -28,7 +30,30 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+def bucket() -> Iterator[str]:
+    """On a real server, known to every node that is started after it."""
+    from moto.server import ThreadedMotoServer
+
+    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (
+            ("AWS_ENDPOINT_URL", f"http://{host}:{port}"),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("AWS_DEFAULT_REGION", "us-east-1"),
+        ):
+            patch.setenv(name, value)
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        remote_store.connect("s3://unseg-ray")[0].mkdir("unseg-ray")
+        yield "s3://unseg-ray"
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def cluster(bucket: str) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     small = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
@@ -55,6 +80,19 @@ def test_what_is_wrong_is_said(cluster: Any, tmp_path: Path, rng: np.random.Gene
         protect_with(lost, layout, settings(), str(tmp_path / "copy"))
     chosen = choose_engine(UNIFORM, Execution(engine="ray", ray_address=cluster.address, threads=1), "cpu")
     assert isinstance(chosen, RayCluster)
+
+
+def test_all_nodes_read_and_write_one_bucket(
+    cluster: Any, bucket: str, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    source = write_pairs(tmp_path / "source", 40, rng)
+    for name, data in tree(source).items():
+        storage.write_file(f"{bucket}/source/{name}", data)
+    layout = open_layout("folder", f"{bucket}/source")
+    summary = protect_with(engine(cluster), layout, settings(), f"{bucket}/copy")
+    assert protect_folder(source, tmp_path / "whole") == summary
+    copied = {path: storage.read_file(f"{bucket}/copy/{path}") for path in storage.list_files(f"{bucket}/copy")}
+    assert copied == tree(tmp_path / "whole")
 
 
 def test_a_node_that_dies_costs_only_its_span(cluster: Any, tmp_path: Path, rng: np.random.Generator) -> None:

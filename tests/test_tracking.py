@@ -20,12 +20,15 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from conftest import write_pairs
 from dvc.repo import Repo
+from typer.testing import CliRunner
 
 from tasks import tracking
 from tasks.register import register_stage
 from tasks.tracking import track_project
 from tasks.tracking_store import tracking_uri
+from unseg_core.cli import app
 from unseg_core.errors import DataError, ParameterError, UnsegError, WeightsError
 from unseg_core.model.generator import Generator
 from unseg_core.model.registry_uri import quiet_mlflow, resolve_model_uri
@@ -469,6 +472,21 @@ def test_a_model_uri_becomes_the_registered_file(registered: Path, tmp_path: Pat
     path.write_bytes(b"damaged")
     with pytest.raises(WeightsError, match=uri):
         resolve_model_uri(uri, cache=tmp_path / "cache")
+
+
+def test_a_data_set_is_protected_with_a_registered_generator(
+    registered: Path, tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # where fetched generators are kept
+    source = write_pairs(tmp_path / "photos", 2, rng)
+    copies = []
+    of_run = registered / "data" / "generator" / "generator.safetensors"
+    for name, generator in (("uri", "models:/unseg-generator@champion"), ("file", str(of_run))):
+        done = CliRunner().invoke(app, ["protect", str(source), str(tmp_path / name), "--generator", generator])
+        assert done.exit_code == 0, done.output
+        copies.append((tmp_path / name / "images" / "photo 00.png").read_bytes())
+    assert copies[0] == copies[1]
+    assert copies[0] != (source / "images" / "photo 00.png").read_bytes()
 
 
 def test_bad_model_uris_are_explained(registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,8 @@ from unseg_core.remote_file import is_final, public_url
 
 T = TypeVar("T")
 
-ATTEMPTS = 7
+ATTEMPTS = 10
+"""An attempt may be several requests, of which each can fail: with one in seven failing, seven attempts were too few."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 8.0
 """Seconds; the pauses double, and are shortened by chance so that many workers do not return at once."""
 
