@@ -38,10 +38,10 @@ flow: $(STAMP)
 
 # Files go to as many processes as there are processors; a file's tests stay together, because they share fixtures.
 test: check
-	pytest -n auto --dist loadfile
+	pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-fast: $(STAMP)
-	pytest -n auto --dist loadfile -m "not slow"
+	pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # make check   formatting, lint, types
 check: $(STAMP)

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from unseg_core.data.layouts import open_layout
 from unseg_core.errors import TrainingError
 from unseg_core.model.generator import Generator
-from unseg_core.model.sizes import TINY
+from unseg_core.model.sizes import TINY, Size
 from unseg_core.model.surrogate import Surrogate
 from unseg_core.model.weights import initialise
 from unseg_core.params import TrainParams
@@ -36,8 +36,12 @@ CPU = torch.device("cpu")
 PARAMS = TrainParams(epochs=3, surrogate_every=2, batch_size=3, learning_rate=1e-3, points=64, epsilon=8, epsilon_bg=2)
 
 
-def players(params: TrainParams = PARAMS) -> Players:
-    return make_players(initialise(Generator, TINY, 0), initialise(Surrogate, TINY, 1), params, CPU)
+SHALLOW = replace(TINY, depth=2, global_blocks=(1,))
+"""A block of either kind, for what has to be compiled."""
+
+
+def players(params: TrainParams = PARAMS, size: Size = TINY) -> Players:
+    return make_players(initialise(Generator, size, 0), initialise(Surrogate, size, 1), params, CPU)
 
 
 def samples_of(root: Path, count: int = 5) -> list:  # type: ignore[type-arg]
@@ -290,8 +294,9 @@ def test_ways_to_run_change_losses_by_rounding_only(tmp_path: Path, option: dict
     samples = samples_of(tmp_path / "data", 3)
     params = replace(PARAMS, epochs=2, train_sam=True)
     usual, other = Watch(), Watch()
-    train(run_of(samples, tmp_path / "a", params, observer=usual))
-    train(run_of(samples, tmp_path / "b", replace(params, **option), observer=other))  # type: ignore[arg-type]
+    changed = replace(params, **option)  # type: ignore[arg-type]
+    train(run_of(samples, tmp_path / "a", params, players=players(params, SHALLOW), observer=usual))
+    train(run_of(samples, tmp_path / "b", changed, players=players(changed, SHALLOW), observer=other))
     assert [s.loss for s in other.steps] == pytest.approx([s.loss for s in usual.steps], rel=1e-5)
     assert [s.gradient_norm for s in other.steps] == pytest.approx([s.gradient_norm for s in usual.steps], rel=1e-3)
 

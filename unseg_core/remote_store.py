@@ -22,7 +22,7 @@ from unseg_core.remote_file import is_final, public_url
 T = TypeVar("T")
 
 ATTEMPTS = 10
-"""An attempt may be several requests, of which each can fail: with one in seven failing, seven attempts were too few."""
+"""An attempt may be several requests, and each can fail: where one in seven failed, seven attempts were too few."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 8.0
 """Seconds; the pauses double, and are shortened by chance so that many workers do not return at once."""
 

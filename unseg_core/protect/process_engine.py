@@ -10,7 +10,8 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from unseg_core.errors import StorageError, UnsegError
@@ -53,11 +54,11 @@ class _Team:
     """Running processes and their queues."""
 
     def __init__(self, work: Work, devices: tuple[str, ...], advance: Callable[[int], None]) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = _context()
         self.advance = advance
         self.spans: Any = context.Queue(maxsize=len(devices))
         self.reports: Any = context.Queue()
-        self.processes: list[SpawnProcess] = [
+        self.processes: list[BaseProcess] = [
             context.Process(target=_serve, args=(work, device, self.spans, self.reports), daemon=True)
             for device in devices
         ]
@@ -101,6 +102,15 @@ class _Team:
         for one in (self.spans, self.reports):
             one.cancel_join_thread()
             one.close()
+
+
+def _context() -> ForkServerContext | SpawnContext:
+    """A server that imports everything once and forks, where the system has it: torch alone takes seconds."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _serve(work: Work, device: str, spans: Any, reports: Any) -> None:

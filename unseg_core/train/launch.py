@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import torch
 
 RESTARTS = 3
 INTERRUPTED = 130
+FRESH_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+"""Without it torchrun keeps the addresses of processes that are gone, and those started again wait for them."""
 
 
 def processes_wanted(setting: int) -> int:
@@ -26,7 +29,7 @@ def launch(module: str, arguments: Sequence[str], count: int) -> int:
     """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={count}", f"--max-restarts={RESTARTS}", "-m", module, *arguments]
-    child = subprocess.Popen(command)
+    child = subprocess.Popen(command, env={**os.environ, **FRESH_STORE})
     stopped = False
 
     def hand_on(number: int, frame: FrameType | None) -> None:

@@ -8,6 +8,7 @@ nothing but the order of additions.
 from __future__ import annotations
 
 import datetime
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +86,15 @@ def _in_portions(parameters: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 def processes_from(environment: Mapping[str, str]) -> Processes:
     """Who this process is by the variables that `torchrun` sets; alone without them."""
+    if (
+        environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        and environment.get("TORCHELASTIC_MAX_RESTARTS") != "0"
+    ):
+        warnings.warn(
+            "torchrun keeps the addresses of lost processes, so that a restart may hang; "
+            "start it with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1",
+            stacklevel=2,
+        )
     return Processes(
         rank=int(environment.get("RANK", 0)),
         count=int(environment.get("WORLD_SIZE", 1)),
