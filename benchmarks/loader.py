@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.rounds import machine
 from unseg_core.data.layouts import open_layout
-from unseg_core.device import keep_freed_memory
+from unseg_core.device import Precision, keep_freed_memory
 from unseg_core.model.generator import Generator
 from unseg_core.model.sizes import SIZES
 from unseg_core.model.surrogate import Surrogate
@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("data", nargs="+")
     parser.add_argument("--size", default="vit_b", choices=list(SIZES))
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
@@ -48,10 +49,10 @@ def main() -> None:
     params = TrainParams(batch_size=options.batch, epochs=1000)
     samples = list_samples([TrainSource(name=root, layout=open_layout("auto", root)) for root in options.data])
     loaded = load_rate(samples, options.size, params, options.workers, options.images)
-    plan = measure_step(samples, options.size, params, options.device)
+    plan = measure_step(samples, options.size, params, options.device, options.precision)
     fastest = min(plan.surrogate_step_seconds, plan.generator_step_seconds)
     used = options.batch / fastest
-    print(f"{options.size}, {machine(options.device, options.threads)}")
+    print(f"{options.size}, {options.precision}, {machine(options.device, options.threads)}")
     print(f"loader, {options.workers} workers: {loaded:.2f} images/s")
     print(f"faster of both steps, batch {options.batch}: {used:.2f} images/s")
     print(f"loader / step: {loaded / used:.1f}")
@@ -70,10 +71,10 @@ def load_rate(samples: list, size: str, params: TrainParams, workers: int, image
     return done / (time.perf_counter() - start)
 
 
-def measure_step(samples: list, size: str, params: TrainParams, device: str) -> Plan:  # type: ignore[type-arg]
+def measure_step(samples: list, size: str, params: TrainParams, device: str, precision: Precision) -> Plan:  # type: ignore[type-arg]
     networks = initialise(Generator, SIZES[size], 0), initialise(Surrogate, SIZES[size], 1)
     players = make_players(*networks, params, torch.device(device))
-    return plan_training(Run(players=players, samples=samples, params=params, work=Path("unused")))
+    return plan_training(Run(players=players, samples=samples, params=params, work=Path("unused"), precision=precision))
 
 
 if __name__ == "__main__":

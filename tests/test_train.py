@@ -207,6 +207,24 @@ def test_loss_that_is_not_finite_stops_and_leaves_the_batch(tmp_path: Path) -> N
     assert not list((tmp_path / "work").glob(PATTERN))
 
 
+def test_a_loss_that_becomes_infinite_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
+    samples = samples_of(tmp_path / "data")
+    expected = train(run_of(samples, tmp_path / "whole"))
+    both = players()
+
+    class Spoil(Watch):
+        def step(self, report: StepReport) -> None:
+            if report.step == 2:  # the first of the second epoch, after the checkpoint of the first
+                with torch.no_grad():
+                    both.generator.mask_decoder.noise_token.weight.fill_(float("nan"))
+
+    with pytest.raises(TrainingError, match=r"loss is nan .* in step 3, epoch 1"):
+        train(run_of(samples, tmp_path / "cut", players=both, observer=Spoil()))
+    assert [path.name for path in (tmp_path / "cut").glob(PATTERN)] == ["checkpoint-000000002.pt"]
+    assert (tmp_path / "cut" / "not-finite-process-0.safetensors").is_file()
+    assert train(run_of(samples, tmp_path / "cut")).records == expected.records
+
+
 def test_unusable_samples_are_left_out_and_counted(tmp_path: Path) -> None:
     samples = samples_of(tmp_path / "data", 6)
     images, masks = tmp_path / "data" / "images", tmp_path / "data" / "masks"
