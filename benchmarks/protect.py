@@ -20,6 +20,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -120,22 +121,33 @@ def _columns(prepared: list[Prepared]) -> tuple[list[Any], list[Any], list[str]]
     return images, [one.target for one in prepared], [one.sample.id for one in prepared]
 
 
-def measured(work: Callable[..., float], *arguments: Any) -> tuple[float, float]:
-    """Seconds and peak resident memory in MB of `work` in a process of its own."""
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    seconds: float
+    processor_seconds: float
+    """Of all cores and of the whole process: on a machine that others use, too, it is what can be compared."""
+    peak_mb: float
+    """Resident memory."""
+
+
+def measured(work: Callable[..., float], *arguments: Any) -> Measured:
+    """What `work` takes in a process of its own."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(work, arguments, theirs))
     process.start()
     theirs.close()
-    seconds, peak = ours.recv()
+    found: Measured = ours.recv()
     process.join()
-    return seconds, peak
+    return found
 
 
 def _serve(work: Callable[..., float], arguments: tuple[Any, ...], pipe: Any) -> None:
+    before = time.process_time()
     with contextlib.redirect_stderr(io.StringIO()):
         seconds = work(*arguments)
-    pipe.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    pipe.send(Measured(seconds=seconds, processor_seconds=time.process_time() - before, peak_mb=peak))
 
 
 def run_network(given: argparse.Namespace, folder: Path) -> None:
@@ -144,12 +156,13 @@ def run_network(given: argparse.Namespace, folder: Path) -> None:
     how = Execution(threads=given.threads, workers=given.workers, batch_size=given.batch, processes=1)
     shares = []
     for number in range(given.rounds):
-        alone, _ = measured(network_alone, source, folder, recipe, how, given.device)
-        whole, peak = measured(end_to_end, source, folder / f"copy-{number}", recipe, how, given.device)
-        shares.append(alone / whole)
+        alone = measured(network_alone, source, folder, recipe, how, given.device)
+        whole = measured(end_to_end, source, folder / f"copy-{number}", recipe, how, given.device)
+        shares.append(alone.seconds / whole.seconds)
         print(
-            f"{given.size}: network alone {given.images / alone:.2f} images/s, end to end {given.images / whole:.2f}: "
-            f"{100 * alone / whole:.1f} %, peak {peak:.0f} MB",
+            f"{given.size}: network alone {given.images / alone.seconds:.2f} images/s, end to end "
+            f"{given.images / whole.seconds:.2f}: {100 * shares[-1]:.1f} % (processor seconds "
+            f"{alone.processor_seconds:.1f} of {whole.processor_seconds:.1f}), peak {whole.peak_mb:.0f} MB",
             flush=True,
         )
     print(f"median {100 * float(np.median(shares)):.1f} %")
@@ -160,8 +173,12 @@ def run_small(given: argparse.Namespace, folder: Path) -> None:
     recipe = recipe_of("small", folder, given.device, given.precision)
     how = Execution(threads=given.threads, workers=given.workers, batch_size=given.batch, processes=1)
     for number in range(given.rounds):
-        seconds, peak = measured(end_to_end, source, folder / f"copy-{number}", recipe, how, given.device)
-        print(f"small, 500 x 375, PNG: {given.images / seconds:.2f} images/s, peak {peak:.0f} MB", flush=True)
+        found = measured(end_to_end, source, folder / f"copy-{number}", recipe, how, given.device)
+        print(
+            f"small, 500 x 375, PNG: {given.images / found.seconds:.2f} images/s, "
+            f"{1000 * found.processor_seconds / given.images:.0f} ms of processor each, peak {found.peak_mb:.0f} MB",
+            flush=True,
+        )
 
 
 def run_processes(given: argparse.Namespace, folder: Path) -> None:
@@ -170,7 +187,7 @@ def run_processes(given: argparse.Namespace, folder: Path) -> None:
     for number in range(given.rounds):
         # One core each: one thread decodes and encodes, and torch has one.
         seconds = {
-            count: measured(_one_core_each, source, folder / f"copy-{number}-{count}", recipe, count)[0]
+            count: measured(_one_core_each, source, folder / f"copy-{number}-{count}", recipe, count).seconds
             for count in (1, 2)
         }
         rates = {count: given.images / taken for count, taken in seconds.items()}
@@ -197,9 +214,10 @@ def run_engine(given: argparse.Namespace, folder: Path) -> None:
         source = write_data(folder / f"data-{count}", count, 32, 24)
         how = Execution(threads=1, workers=given.workers, processes=1)
         recipe = recipe_of(None, folder, "cpu", "fp32")
-        seconds, peak = measured(end_to_end, source, folder / f"copy-{count}", recipe, how, "cpu")
+        found = measured(end_to_end, source, folder / f"copy-{count}", recipe, how, "cpu")
         print(
-            f"{count:7d} images: {seconds:.1f} s, {1000 * seconds / count:.2f} s per thousand, peak {peak:.0f} MB",
+            f"{count:7d} images: {found.seconds:.1f} s, per thousand {1000 * found.seconds / count:.2f} s and "
+            f"{1000 * found.processor_seconds / count:.2f} s of processor, peak {found.peak_mb:.0f} MB",
             flush=True,
         )
 
@@ -208,10 +226,11 @@ def run_overhead(given: argparse.Namespace, folder: Path) -> None:
     source = write_data(folder / "data", given.images, 32, 24)
     recipe, how = recipe_of(None, folder, "cpu", "fp32"), Execution(threads=1, workers=given.workers, processes=1)
     for number in range(given.rounds):
-        noise, _ = measured(network_alone, source, folder, recipe, how, "cpu")
-        whole, _ = measured(end_to_end, source, folder / f"copy-{number}", recipe, how, "cpu")
-        each = 1000 * (whole - noise) / given.images
-        print(f"{each:.2f} ms an image beside the noise ({1000 * noise / given.images:.2f} ms)", flush=True)
+        noise = measured(network_alone, source, folder, recipe, how, "cpu")
+        whole = measured(end_to_end, source, folder / f"copy-{number}", recipe, how, "cpu")
+        each = 1000 * (whole.seconds - noise.seconds) / given.images
+        used = 1000 * (whole.processor_seconds - noise.processor_seconds) / given.images
+        print(f"{each:.2f} ms an image beside the noise, {used:.2f} ms of processor", flush=True)
 
 
 PARTS = {

@@ -1,4 +1,4 @@
-"""Real samples of every layout, and what other readers make of them and of a protected copy: the same labels."""
+"""Real samples of every layout, and what other readers make of them: the same labels (copies: test_layouts_copies)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,6 @@ from unseg_core.data.layouts import Layout, detect_layout, open_layout
 from unseg_core.data.layouts.ade20k import THINGS
 from unseg_core.data.layouts.cityscapes_classes import CLASSES as CITYSCAPES_CLASSES
 from unseg_core.data.sample import Annotation, Sample, annotation_for, label_map, mask_of, select_target, union_mask
-from unseg_core.params import DatasetParams, ProtectParams
-from unseg_core.protect.engine import protect_dataset
-from unseg_core.protect.manifest import Settings
-from unseg_core.protect.methods.uniform import UniformNoise
 
 SETS = [
     ("voc", "voc", 5, 20),
@@ -175,59 +171,3 @@ def test_binary_masks_are_those_of_the_files(real_data: Path, folder: str) -> No
     for sample in list(open_layout(folder, str(root)).samples())[:8]:
         values = np.asarray(Image.open(root / sample.files[0]).convert("L"))
         assert np.array_equal(union_mask(annotation_of(root, sample)), values > 127)
-
-
-def protect(root: Path, name: str, target: Path, split: str | None = None) -> None:
-    layout = open_layout(name, str(root), split=split)
-    dataset = DatasetParams(layout=name, classes=layout.classes)  # type: ignore[arg-type]
-    settings = Settings.of(dataset, ProtectParams(), method="uniform", generator_sha256=None, precision="fp32")
-    summary = protect_dataset(layout, UniformNoise(), settings, str(target), workers=1)
-    assert summary["totals"]["failed"] == 0
-    assert summary["totals"]["protected"] > 0
-
-
-def assert_changed(before: Image.Image, after: Image.Image, most: int) -> None:
-    difference = np.abs(np.asarray(before).astype(int) - np.asarray(after).astype(int))
-    assert 0 < difference.max() <= most
-
-
-def test_torchvision_reads_a_protected_voc(real_data: Path, tmp_path: Path) -> None:
-    root, copy = voc_tree(real_data, tmp_path / "voc"), tmp_path / "copy"
-    protect(root, "voc", copy, "train")
-    readers = [VOCSegmentation(str(one), year="2012", image_set="train") for one in (root, copy)]
-    for (image, label), (protected, kept) in zip(*readers, strict=True):
-        assert_changed(image, protected, 16)
-        assert np.array_equal(np.asarray(label), np.asarray(kept))
-
-
-def test_torchvision_reads_a_protected_cityscapes(real_data: Path, tmp_path: Path) -> None:
-    root, copy = real_data / "cityscapes", tmp_path / "copy"
-    protect(root, "cityscapes", copy)
-    readers = [Cityscapes(str(one), split="train", target_type="instance") for one in (root, copy)]
-    for (image, label), (protected, kept) in zip(*readers, strict=True):
-        assert_changed(image, protected, 8)
-        assert np.array_equal(np.asarray(label), np.asarray(kept))
-
-
-def test_pycocotools_reads_a_protected_ssdd(real_data: Path, tmp_path: Path) -> None:
-    root, copy = real_data / "ssdd", tmp_path / "copy"
-    protect(root, "ssdd", copy)
-    for file in ("SSDD_instances_train.json", "SSDD_instances_val.json"):
-        assert (copy / "annotations" / file).read_bytes() == (root / "annotations" / file).read_bytes()
-        reader = COCO(str(copy / "annotations" / file))
-        for image in reader.imgs.values():
-            with Image.open(root / "imgs" / image["file_name"]) as before:
-                assert_changed(before, Image.open(copy / "imgs" / image["file_name"]), 16)
-
-
-def test_a_protected_whu_is_tiff_within_the_budget(real_data: Path, tmp_path: Path) -> None:
-    root, copy = real_data / "whu", tmp_path / "copy"
-    protect(root, "whu", copy, "val")
-    for path in sorted((root / "imgs").rglob("*.tif")):
-        after = copy / path.relative_to(root)
-        if path.parent.name == "image" and path.parts[-3] == "val":
-            with Image.open(path) as before, Image.open(after) as protected:
-                assert protected.format == "TIFF"
-                assert_changed(before, protected, 8)
-        else:
-            assert after.read_bytes() == path.read_bytes()
