@@ -438,6 +438,8 @@ def report(
         )
         return OK if is_good(contents) else FAILED
 
+    _run(work, as_json)
+
 
 @app.command()
 def evaluate(
