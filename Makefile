@@ -13,7 +13,7 @@ export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: repro flow track test test-fast check format profile lock clean
+.PHONY: repro flow track test test-fast check format profile train-small lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -56,6 +56,15 @@ format: $(STAMP)
 # make profile PROFILE=objects   choose what `make repro` does (starter, objects, objects-smoke)
 profile: $(STAMP)
 	python -m tasks.profile $(PROFILE)
+
+# make train-small   train the generator that ships again, from the photographs in UNSEG_DATA (hours on two CPU cores)
+SMALL := data/small
+OBJECTS := $(or $(UNSEG_DATA),../shared/data)/objects
+train-small: $(STAMP)
+	unseg weights $(SMALL)/start --size small --seed 0
+	unseg train $(OBJECTS)/icoseg $(OBJECTS)/horses $(OBJECTS)/cats --validation $(OBJECTS)/davis \
+		--weights $(SMALL)/start --out $(SMALL)/generator --params profiles/small.yaml
+	python -m tasks.ship $(SMALL)/generator
 
 # make lock    compile requirements.lock again
 lock:

@@ -235,7 +235,6 @@ def test_command_line_exit_codes_and_json(source: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--method", "magic"], "method 'magic' is unknown; choose one of"),
-        ([], "needs a generator: --generator"),
         (["--generator", "nowhere.safetensors"], "nowhere.safetensors does not exist"),
         (["--method", "uniform", "--epsilon", "-1"], "epsilon is -1.0"),
         (["--method", "uniform", "--targets", "cat"], "'cat' is no class"),

@@ -59,8 +59,8 @@ def protect(
     ] = "mask",
     method: Annotated[str, typer.Option(help="unseg, or a baseline: uniform, synper, ar or cuda.")] = "unseg",
     generator: Annotated[
-        str | None, typer.Option(help="For unseg: PATH, URL or models:/NAME@ALIAS; ours or published.")
-    ] = None,
+        str, typer.Option(help="For unseg: small (comes with the package), PATH, URL or models:/NAME@ALIAS.")
+    ] = "small",
     epsilon: Annotated[float, typer.Option(help="Budget inside the objects, 8-bit levels.")] = 8.0,
     epsilon_bg: Annotated[float, typer.Option(help="Budget outside, 8-bit levels.")] = 2.0,
     image_format: Annotated[
@@ -514,13 +514,9 @@ def _names(text: str | None) -> list[str] | None:
     return [name.strip() for name in text.split(",")] if text else None
 
 
-def _generator_file(method: str, generator: str | None) -> Path | None:
+def _generator_file(method: str, generator: str) -> Path | None:
     if method != "unseg":
         return None
-    if generator is None:
-        raise ParameterError(
-            "method unseg needs a generator: --generator data/generator/generator.safetensors after `make repro`"
-        )
     from unseg_core.model.generator_reference import resolve_generator
 
     return resolve_generator(generator)

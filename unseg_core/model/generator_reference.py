@@ -1,4 +1,4 @@
-"""A generator by whatever names it: a path, a URL, a version in a model registry; ours, or the published one.
+"""A generator by whatever names it: the one that ships, a path, a URL, a version in a registry; ours, or the published.
 
 All end as a local safetensors file of this project, which is what `load_generator` reads.
 """
@@ -16,17 +16,21 @@ from unseg_core.model.generator import Generator
 from unseg_core.model.official import read_checkpoint
 from unseg_core.model.official_start import Files
 from unseg_core.model.registry_uri import CACHE, is_model_uri, resolve_model_uri
+from unseg_core.model.shipped import SMALL_SHA256
 from unseg_core.model.sizes import SIZES, Size
 from unseg_core.model.weights import fill, initialise, save_weights
+
+SHIPPED = {"small": (Path(__file__).parent / "shipped" / "small.safetensors", SMALL_SHA256)}
+"""Generators that come with the package: file and sha256."""
 
 
 def resolve_generator(reference: str, cache: Path = CACHE) -> Path:
     """The local file of a generator, fetched or converted into `cache` where need be.
 
     Args:
-        reference: a path, a URL of any scheme that fsspec knows, or MLflow's models:/NAME@ALIAS and
-            models:/NAME/VERSION. The file is one of ours, or a checkpoint with the entries of the published one. A path
-            or URL may end in `#sha256:HEX`, which is checked.
+        reference: `small`, which comes with the package; a path, a URL of any scheme that fsspec knows, or MLflow's
+            models:/NAME@ALIAS and models:/NAME/VERSION. The file is one of ours, or a checkpoint with the entries of
+            the published one. A path or URL may end in `#sha256:HEX`, which is checked.
         cache: a folder; a file is fetched again only if it has changed.
 
     Raises:
@@ -35,10 +39,21 @@ def resolve_generator(reference: str, cache: Path = CACHE) -> Path:
         WeightsError: there is no such file or model, it is not the one expected, or no generator.
     """
     cache = cache.expanduser()
+    if reference in SHIPPED:
+        return _shipped(reference)
     if is_model_uri(reference):
         return resolve_model_uri(reference, cache=cache)
     path = Files(cache).bring(reference)
     return _converted(path, cache) if _is_torch_file(path) else path
+
+
+def _shipped(name: str) -> Path:
+    path, sha256 = SHIPPED[name]
+    if not path.is_file() or file_digest(path, "sha256") != sha256:
+        raise WeightsError(
+            f"{path} is not the generator that was published with this version; install the package again"
+        )
+    return path
 
 
 def _is_torch_file(path: Path) -> bool:

@@ -89,6 +89,16 @@ def load_generator(path: str | Path) -> Generator:
     return _load(Generator, Path(path), "generator")
 
 
+def half_sized(path: Path) -> bytes:
+    """The bytes of one of our files with its values as float16: half the size, and what a generator that ships needs.
+
+    Raises:
+        WeightsError: there is no such file.
+    """
+    state, metadata = _read(path)
+    return canonical_bytes({name: tensor.half() for name, tensor in state.items()}, metadata)
+
+
 def generator_sha256(path: Path) -> str:
     """sha256 of a generator's file: what manifests name it by. Raises WeightsError if there is none."""
     if not path.is_file():
