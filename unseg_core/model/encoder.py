@@ -1,15 +1,14 @@
 """SAM's ViT, run faster and in less memory than its own `forward`, from the same modules and to the same numbers.
 
-Three things differ from `segment_anything`: attention never keeps the scores of all pairs, the empty cells that pad the
-last windows are not multiplied (their queries, keys and values are the bias of the projection), and without gradients
-on a CPU every large intermediate is written into memory that is used again: page faults were half of the time there.
+Two things differ from `segment_anything`: attention never keeps the scores of all pairs, and the empty cells that pad
+the last windows are not multiplied (their queries, keys and values are the bias of the projection). Without gradients
+on a CPU `encoder_inference` takes over.
 
 Axes in names: B images, Y X cells, C channels, T = B * Y * X.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -21,12 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from unseg_core.model.attention import chunked_attention, folded_attention, position_terms
-
-Attend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-
-# Cells of the MLP's hidden layer that exist at one time without gradients.
-MLP_ROWS = 1024
+from unseg_core.model.attention import folded_attention, position_terms
+from unseg_core.model.encoder_inference import run_in_place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +45,15 @@ def run_encoder(
     Returns:
         The embedding [B, prompt_dim, y, x], and the output of block `early_block` as [B, embed_dim, y, x].
     """
-    in_place = not torch.is_grad_enabled() and image_BCHW.device.type == "cpu"
-    cells_BYXC = (encoder.patch_embed(image_BCHW) + encoder.pos_embed).contiguous()
-    early = cells_BYXC
-    for index, block in enumerate(encoder.blocks):
-        cells_BYXC = _run_in_place(block, cells_BYXC) if in_place else _run_anywhere(block, cells_BYXC, how)
-        if index == early_block:
-            early = cells_BYXC.clone() if in_place else cells_BYXC
+    if not torch.is_grad_enabled() and image_BCHW.device.type == "cpu":
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+        cells_BYXC, early = run_in_place(encoder, image_BCHW, early_block, dtype)
+    else:
+        cells_BYXC = early = (encoder.patch_embed(image_BCHW) + encoder.pos_embed).contiguous()
+        for index, block in enumerate(encoder.blocks):
+            cells_BYXC = _run_anywhere(block, cells_BYXC, how)
+            if index == early_block:
+                early = cells_BYXC
     return encoder.neck(cells_BYXC.permute(0, 3, 1, 2)), early.permute(0, 3, 1, 2)
 
 
@@ -95,50 +92,20 @@ def _forget(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
     return out
 
 
-def _run_in_place(block: Block, cells_BYXC: Tensor) -> Tensor:
-    """The same without gradients; overwrites its input."""
-    cells_BYXC += block.attn.proj(_attend_strips(block.attn, block.norm1(cells_BYXC), block.window_size))
-    cells_TC = cells_BYXC.view(-1, cells_BYXC.shape[-1])
-    for part in torch.split(cells_TC, MLP_ROWS):
-        part += block.mlp(block.norm2(part))
-    return cells_BYXC
-
-
 def _attend(attention: Attention, projected_BYXC: Tensor, window: int) -> Tensor:
     """Attention in windows (or everywhere for window 0) from projected cells without bias, before the output's."""
     size = padded = (projected_BYXC.shape[1], projected_BYXC.shape[2])
     if window:
         projected_BYXC, padded = window_partition(projected_BYXC, window)
-    attended = _attend_windows(attention, projected_BYXC + attention.qkv.bias, folded_attention)
+    attended = _attend_windows(attention, projected_BYXC + attention.qkv.bias)
     return window_unpartition(attended, window, padded, size) if window else attended
 
 
-def _attend_windows(attention: Attention, projected_BYXC: Tensor, attend: Attend) -> Tensor:
+def _attend_windows(attention: Attention, projected_BYXC: Tensor) -> Tensor:
     """Attention of every window over itself: from projected queries, keys and values [B, y, x, 3C] to [B, y, x, C]."""
     batch, rows, columns, channels = projected_BYXC.shape
     split = projected_BYXC.view(batch, rows * columns, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
     query, key, value = split.unbind(0)
     terms = position_terms(query, attention.rel_pos_h, attention.rel_pos_w, (rows, columns))
-    attended = attend(query, key, value, *terms)
+    attended = folded_attention(query, key, value, *terms)
     return attended.transpose(1, 2).reshape(batch, rows, columns, channels // 3)
-
-
-def _attend_strips(attention: Attention, cells_BYXC: Tensor, window: int) -> Tensor:
-    """As `_attend`, without gradients and one row of windows at a time, so that it all stays in the cache."""
-    if not window:
-        return _attend_windows(attention, attention.qkv(cells_BYXC), chunked_attention)
-    batch, height, width, channels = cells_BYXC.shape
-    empty = attention.qkv(cells_BYXC.new_zeros(channels))
-    whole, count = width // window, -(-width // window)
-    split = whole * window
-    out = torch.empty_like(cells_BYXC)
-    windows = empty.expand(count, window, window, -1).contiguous()
-    for b, top in itertools.product(range(batch), range(0, height, window)):
-        projected = attention.qkv(cells_BYXC[b, top : top + window])
-        rows = projected.shape[0]
-        windows[:whole, :rows] = projected[:, :split].view(rows, whole, window, -1).transpose(0, 1)
-        windows[whole:, :rows, : width - split] = projected[:, split:]
-        windows[:, rows:] = empty
-        attended = _attend_windows(attention, windows, chunked_attention)[:, :rows]
-        out[b, top : top + rows] = attended.transpose(0, 1).reshape(rows, -1, channels)[:, :width]
-    return out
