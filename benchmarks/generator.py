@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--size", default="vit_b", choices=list(SIZES))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--clock", default="wall", choices=["wall", "process"], help="process: for a busy machine")
     parser.add_argument("--batch", type=int, nargs="+", default=[1], help="of ours; the plain path takes one at a time")
     parser.add_argument("--variants", nargs="+", default=["plain", "fp32", "bf16"])
     options = parser.parse_args()
@@ -77,8 +78,8 @@ def main() -> None:
     builders["peak fp32"] = partial(matmul_peak, dtype=torch.float32, **where)
     if "bf16" in options.variants:
         builders["peak bf16"] = partial(matmul_peak, dtype=torch.bfloat16, **where)
-    measured = run_rounds(builders, options.rounds)
-    print(f"\n{options.size}, {machine(**where)}; median of {options.rounds} rounds")
+    measured = run_rounds(builders, options.rounds, options.clock)
+    print(f"\n{options.size}, {machine(**where)}, {options.clock} clock; median of {options.rounds} rounds")
     report(measured, options.size, options.device)
 
 

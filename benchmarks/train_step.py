@@ -98,14 +98,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--size", default="vit_b", choices=list(SIZES))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--clock", default="wall", choices=["wall", "process"], help="process: for a busy machine")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--variants", nargs="+", default=["plain", "fp32", "bf16"])
     options = parser.parse_args()
     where = {"device": options.device, "threads": options.threads}
     how = {"size": options.size, "batch": options.batch, **where}
-    print(f"{options.size}, batch of {options.batch}, {machine(**where)}; median of {options.rounds} rounds")
+    print(f"{options.size}, batch of {options.batch}, {machine(**where)}, {options.clock} clock")
+    print(f"median of {options.rounds} rounds")
     for phase in PHASES:
-        measured = run_rounds({v: partial(build, v, phase, **how) for v in options.variants}, options.rounds)
+        measured = run_rounds(
+            {v: partial(build, v, phase, **how) for v in options.variants}, options.rounds, options.clock
+        )
         for variant, of in measured.items():
             print(f"{phase} phase, {variant:5s} {of.median:7.2f} s a step, peak memory {of.peak_mb:6.0f} MB", end="")
             print(_against(measured.get("plain"), of) if variant != "plain" else "")

@@ -118,3 +118,12 @@ def test_bf16_copies_follow_their_weights(change: object) -> None:
         after, expected = cast.linear(layer, ones), layer.bfloat16()(ones)
     assert not torch.equal(after, before)
     assert (after - expected).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_bf16_copies_are_kept_for_inference_only(training: bool) -> None:
+    encoder, images = _encoder(5).train(training), _images()
+    with torch.no_grad(), autocast(CPU, "bf16"):
+        run_encoder(encoder, images, 1)
+    weights = [layer.weight for layer in encoder.blocks.modules() if isinstance(layer, nn.Linear)]
+    assert [weight in cast._CAST or weight in cast._PACKED for weight in weights] == [not training] * len(weights)

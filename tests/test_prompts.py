@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from unseg_core.data.sample import Target
 from unseg_core.device import autocast, choose_precision
 from unseg_core.model.generator import Generator
 from unseg_core.model.prompts import Prompts
 from unseg_core.model.sizes import SMALL, TINY, Size
 from unseg_core.model.surrogate import Surrogate
-from unseg_core.model.weights import initialise
+from unseg_core.model.weights import initialise, save_weights
+from unseg_core.protect.methods import MethodOptions, build_method
 
 CLOSE = 1e-5
 CPU = torch.device("cpu")
+CPU_FLAGS = Path("/proc/cpuinfo")
 
 
 @pytest.fixture(params=[TINY, SMALL], ids=lambda size: size.name)
@@ -41,7 +46,7 @@ def _rows(*numbers: int) -> Tensor:
 
 def test_objects_of_several_images_share_encoder_passes(generator: Generator) -> None:
     size, passes = generator.size, []
-    generator.image_encoder.patch_embed.register_forward_hook(lambda module, given, out: passes.append(len(given[0])))
+    generator.image_encoder.neck.register_forward_hook(lambda module, given, out: passes.append(len(given[0])))
     images = _images(size, 2)
     masks = [_mask(size, number) for number in range(3)]
     box = torch.tensor([[3.0, 4.0, 30.0, 40.0]])
@@ -88,11 +93,31 @@ def test_bf16_stays_close_to_fp32(generator: Generator) -> None:
     assert 0 < (rough - exact).abs().max() < 4e-2
 
 
+@pytest.mark.skipif(
+    not CPU_FLAGS.exists(), reason="the kernel of this system does not list the processor's instructions"
+)
 def test_precision_follows_the_device() -> None:
+    flags = CPU_FLAGS.read_text().split()
+    fast = "avx512_bf16" in flags or "amx_bf16" in flags
     assert choose_precision("fp32", CPU) == "fp32"
-    fast = choose_precision("auto", CPU) == "bf16"
+    assert choose_precision("auto", CPU) == ("bf16" if fast else "fp32")
     if fast:
         assert choose_precision("bf16", CPU) == "bf16"
     else:
         with pytest.warns(UserWarning, match="only emulates"):
             assert choose_precision("bf16", CPU) == "bf16"
+
+
+def test_bf16_reaches_the_network_of_a_method(tmp_path: Path, rng: np.random.Generator) -> None:
+    file = tmp_path / "generator.safetensors"
+    save_weights(initialise(Generator, TINY, 0), file, kind="generator", provenance={})
+    image = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    target = Target(height=40, width=60, segments=())
+    exact, rough, again = (
+        build_method("unseg", MethodOptions(generator=file, prompt="whole", precision=precision)).noise(
+            image, target, "a"
+        )
+        for precision in ("fp32", "bf16", "bf16")
+    )
+    assert np.array_equal(rough, again)
+    assert 1e-4 < np.abs(rough - exact).max() < 4e-2

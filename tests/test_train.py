@@ -319,6 +319,17 @@ def test_ways_to_run_change_losses_by_rounding_only(tmp_path: Path, option: dict
     assert [s.gradient_norm for s in other.steps] == pytest.approx([s.gradient_norm for s in usual.steps], rel=1e-3)
 
 
+def test_bf16_reaches_the_training_and_stays_near_float32(tmp_path: Path) -> None:
+    samples = samples_of(tmp_path / "data", 3)
+    params = replace(PARAMS, epochs=2, train_sam=True)
+    usual, other = Watch(), Watch()
+    train(run_of(samples, tmp_path / "a", params, observer=usual))
+    train(replace(run_of(samples, tmp_path / "b", params, observer=other), precision="bf16"))
+    exact, rough = [s.loss for s in usual.steps], [s.loss for s in other.steps]
+    assert all(a != b for a, b in zip(exact, rough, strict=True))
+    assert rough == pytest.approx(exact, rel=2e-2)
+
+
 def test_resnet_as_the_surrogate(tmp_path: Path) -> None:
     """The paper's other surrogate goes the same road, and only what it has may move."""
     samples = samples_of(tmp_path / "data", 3)

@@ -46,6 +46,13 @@ def linear(module: nn.Linear, values_TC: Tensor) -> Tensor:
     return out
 
 
+def forget(module: nn.Module) -> None:
+    """Drop the copies of the module's parameters."""
+    for parameter in module.parameters():
+        _CAST.pop(parameter, None)
+        _PACKED.pop(parameter, None)
+
+
 def _kept(copies: _Copies, parameter: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
     """`make(parameter)`, kept until the parameter changes.
 

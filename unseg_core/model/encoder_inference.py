@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unseg_core.model.attention import chunked_attention, folded_attention, one_hot_cells, position_terms
-from unseg_core.model.cast import cast, linear
+from unseg_core.model.cast import cast, forget, linear
 
 # Cells of the MLP's hidden layer that exist at one time.
 MLP_ROWS = 1024
@@ -35,6 +35,8 @@ def run_in_place(
                 run(block, cells_YXC, dtype)
             if index == early_block:
                 early = cells_BYXC.clone()
+            if encoder.training:  # where memory is short, and the weights may change before the next image
+                forget(block)
     return cells_BYXC, early
 
 
@@ -73,7 +75,7 @@ def _run_in_windows(block: Block, cells_YXC: Tensor, dtype: torch.dtype) -> None
 
 
 def _run_mlp(block: Block, part_TC: Tensor, dtype: torch.dtype) -> None:
-    hidden = F.gelu(linear(block.mlp.lin1, _normalised(block.norm2, part_TC, dtype)))
+    hidden = block.mlp.act(linear(block.mlp.lin1, _normalised(block.norm2, part_TC, dtype)))
     part_TC += linear(block.mlp.lin2, hidden)
 
 

@@ -78,8 +78,11 @@ class NoiseDecoder(nn.Module):
         tokens = torch.cat([own.expand(sparse_BNC.shape[0], -1, -1), sparse_BNC], dim=1)
         tokens, image = attend(self.transformer, embedding_BCHW, position_1CHW, dense_BCHW, tokens)
         features = self.noise_embedding_maskfeature(self.output_upscaling(image)) + features_BCHW
-        weights_BKC = torch.stack([mlp(tokens[:, FIRST_NOISE_ROW + i]) for i, mlp in enumerate(self.noise_mlp)], dim=1)
-        return torch.tanh(torch.einsum("bkc,bchw->bkhw", weights_BKC, features))
+        # Always float32: it costs little, and rounding here would show in every value of the noise.
+        with torch.autocast(features.device.type, enabled=False):
+            rows = tokens.float()[:, FIRST_NOISE_ROW:].unbind(1)
+            weights_BKC = torch.stack([mlp(row) for mlp, row in zip(self.noise_mlp, rows, strict=False)], dim=1)
+            return torch.tanh(torch.einsum("bkc,bchw->bkhw", weights_BKC, features.float()))
 
 
 def _noise_branch(channels: int, hidden: int, out: int) -> nn.Sequential:

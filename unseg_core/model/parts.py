@@ -30,7 +30,7 @@ def normalise(image_BCHW: Tensor) -> Tensor:
 
 def build_image_encoder(size: Size, input_size: int) -> ImageEncoderViT:
     """SAM's ViT for square inputs of `input_size` pixels."""
-    return ImageEncoderViT(
+    encoder = ImageEncoderViT(
         img_size=input_size,
         patch_size=size.patch_size,
         embed_dim=size.embed_dim,
@@ -44,6 +44,9 @@ def build_image_encoder(size: Size, input_size: int) -> ImageEncoderViT:
         window_size=size.window_size,
         global_attn_indexes=size.global_blocks,
     )
+    # Entries and numbers stay the same.
+    encoder.neck[1], encoder.neck[3] = LayerNorm2d(size.prompt_dim), LayerNorm2d(size.prompt_dim)
+    return encoder
 
 
 def build_prompt_encoder(size: Size, input_size: int) -> PromptEncoder:
