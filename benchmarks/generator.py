@@ -4,7 +4,7 @@
     python benchmarks/generator.py --device cuda --batch 1 4 8
 
 Weights are random: the time does not depend on them. GFLOP are 2 x multiply-add of the whole forward pass
-(docs/method.md). The variant `compiled` is float32 with torch.compile; it needs a C++ compiler.
+(docs/method.md). The variant `compiled` is float32 with torch.compile on the decoder; it needs a C++ compiler.
 """
 
 from __future__ import annotations
@@ -39,10 +39,6 @@ def build(variant: str, *, size: str, device: str, threads: int, batch: int) -> 
         keep_freed_memory()
     network = initialise(Generator, SIZES[size], 0).eval().to(device)
     if variant == "compiled":
-        for block in network.image_encoder.blocks:
-            block.norm1.compile()
-            block.norm2.compile()
-            block.mlp.compile()
         network.mask_decoder.compile()
         network.mask_decoder.noise_compress_vit_feat.compile()
     random = torch.Generator().manual_seed(0)
