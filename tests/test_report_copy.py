@@ -60,7 +60,7 @@ def audit_file(root: Path, answer: Any = "protected", **changes: Any) -> Path:
         "seconds": 200.0,
     }
     path = root / f"{answer}.json"
-    path.write_text(json.dumps({**Audit(**values).as_json(), **changes}))
+    path.write_text(json.dumps({**Audit(**values).as_json(), **changes}, sort_keys=True))
     return path
 
 
@@ -126,8 +126,16 @@ def test_pictures_are_those_of_the_files(made: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "code", "words_on_top"),
     [
-        ("protected", 0, "Models trained on the copy with a defence reach IoU 0.10 on clean images"),
-        ("not protected", 1, "The protection does not work: models trained on the copy with a defence reach IoU 0.10"),
+        (
+            "protected",
+            0,
+            "Models trained on the copy with a defence reach IoU 0.10 on clean images",
+        ),
+        (
+            "not protected",
+            1,
+            "The protection does not work: models trained on the copy with a defence reach IoU 0.10",
+        ),
         ("cannot tell", 1, "Whether the copy is protected cannot be told: models reach this or that."),
     ],
 )
@@ -138,6 +146,7 @@ def test_audit_is_the_headline(answer: str, code: int, words_on_top: str, made: 
     assert found == code
     assert result["sentence"].startswith(words_on_top)
     assert page.open == []
+    assert answer == "cannot tell" or "models trained on the originals 0.60 (ratio 0." in result["sentence"]
     assert text.index(words_on_top) < text.index("Audit Small models are trained")
     assert "Models reach this or that." in text
     for number in ("0.580", "0.620", "0.100", "0.050 \N{EN DASH} 0.200", "0.200", "120 training images"):
@@ -204,8 +213,8 @@ def test_malformed_audits_are_named(changes: dict[str, Any], message: str, made:
 
 def test_names_cannot_become_markup(made: Path) -> None:
     arms = {
-        ATTACK: {"seeds": [0.5, 0.5], "ratio": None},
-        "b": {"seeds": [0.1, 0.1], "ratio": {"value": 0.2, "low": 0.1, "high": 0.3}},
+        CLEAN: {"seeds": [0.5, 0.5], "ratio": None},
+        ATTACK: {"seeds": [0.1, 0.1], "ratio": {"value": 0.2, "low": 0.1, "high": 0.3}},
     }
     probe = {"model": ATTACK, "encoder": ATTACK, "size": 96, "epochs": 1}
     path = audit_file(made, arms=arms, reason=ATTACK, probe=probe)

@@ -13,6 +13,7 @@ from unseg_core.report.verdict import Outcome, Verdict
 
 REMEDY = "make it with `unseg audit COPY --against SOURCE --out FILE`"
 VERDICTS = {"protected": Verdict.HOLDS, "not protected": Verdict.FAILS, "cannot tell": Verdict.OPEN}
+ORIGINALS = "originals"
 STYLES = (0, 1, 3)
 """Of the palette: originals, copy, copy with a defence."""
 
@@ -29,7 +30,8 @@ def read_audit(path: Path, dataset: str) -> AuditSummary:
         verdict=verdict,
         reason=record.text("reason"),
         threshold=record.number("threshold"),
-        arms=tuple(_arm(name, arms.record(name)) for name in arms.values),
+        # JSON files have their names sorted.
+        arms=tuple(_arm(name, arms.record(name)) for name in sorted(arms.values, key=lambda one: one != ORIGINALS)),
         trivial=record.optional_fraction("trivial"),
         train_images=record.count("train_images"),
         test_images=record.count("test_images"),
