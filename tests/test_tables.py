@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import PROJECT
 
 from tasks import tables
@@ -107,7 +108,9 @@ def test_prompts_scores_and_starts_tell_rows_apart(project: Path, capsys: pytest
     settings = [r["setting"] for r in published if r["run"] == "voc-unseg"]
     assert settings == ["unseg, mask prompt", "unseg, mask prompt, generator from random"], "the starter's is random"
     params = project / "params.yaml"
-    params.write_text(params.read_text().replace("seed: 0}\ntrain", "seed: 0, generator: sam}\ntrain"))
+    mapping = yaml.safe_load(params.read_text())
+    mapping["weights"] = {"size": "vit_b", "generator": "sam"}
+    params.write_text(yaml.safe_dump(mapping))
     published, _ = rows(capsys)
     assert [r["setting"] for r in published if r["run"] == "voc-unseg"] == ["unseg, mask prompt"]
 
