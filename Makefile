@@ -57,7 +57,7 @@ format: $(STAMP)
 profile: $(STAMP)
 	python -m tasks.profile $(PROFILE)
 
-# make train-small   train the generator that ships again, from the photographs in UNSEG_DATA (hours on two CPU cores)
+# make train-small   train the generator that ships again, from the photographs in UNSEG_DATA (8 minutes of processor time)
 SMALL := data/small
 OBJECTS := $(or $(UNSEG_DATA),../shared/data)/objects
 train-small: $(STAMP)

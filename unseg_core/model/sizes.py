@@ -70,7 +70,7 @@ TINY = Size(
     decoder_heads=4,
 )
 
-# For CPUs and for the generator that ships: 11 MB as float16, and more than 8 photographs a second on two cores.
+# For CPUs and for the generator that ships: 9 MB as float16, 83 ms of one core an image (docs/performance.md).
 SMALL = Size(
     name="small",
     input_size=192,
