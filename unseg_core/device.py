@@ -46,7 +46,7 @@ def choose_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.devi
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
     """Run the networks inside this; weights stay float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
 
 
 def prepare_device(params: RuntimeParams) -> torch.device:

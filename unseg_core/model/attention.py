@@ -14,8 +14,9 @@ from segment_anything.modeling.image_encoder import get_rel_pos
 from torch import Tensor
 from torch.nn import functional as F
 
-# Scores that exist at one time on a CPU: 128 queries of 4,096 keys, half of a core's second cache in float32.
-CHUNK_VALUES = 2**19
+# Scores that exist at one time on a CPU: 512 queries of 4,096 keys, 8 MB in float32. A quarter of it takes a tenth
+# longer for the whole network, eight times as much nearly so (benchmarks/generator.py).
+CHUNK_VALUES = 2**21
 
 
 def position_terms(
@@ -55,7 +56,7 @@ def one_hot_cells(rows: int, columns: int, like: Tensor) -> Tensor:
 def chunked_attention(
     query_BHND: Tensor, key_BHND: Tensor, value_BHND: Tensor, by_row: Tensor, by_column: Tensor
 ) -> Tensor:
-    """The same without gradients, for float32 on CPUs: scores exist for some queries at a time, and stay in the cache.
+    """The same without gradients, for float32 on CPUs: scores exist for some queries at a time.
 
     Products at the machine's peak and softmax in place are faster than torch's flash kernel with a mask.
     """
