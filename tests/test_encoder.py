@@ -59,7 +59,7 @@ def test_few_queries_at_a_time_change_nothing(monkeypatch: pytest.MonkeyPatch) -
     with torch.no_grad():
         whole = run_encoder(encoder, images, 1)[0]
         monkeypatch.setattr(attention, "CHUNK_VALUES", 7 * 144)
-        monkeypatch.setattr(encoder_inference, "MLP_ROWS", 10)
+        monkeypatch.setitem(encoder_inference.ROWS, torch.float32, 10)
         assert (run_encoder(encoder, images, 1)[0] - whole).abs().max() < 1e-5
 
 

@@ -15,7 +15,7 @@ from unseg_core.params import RuntimeParams
 Precision = Literal["fp32", "bf16"]
 
 # mallopt's numbers (malloc.h of glibc).
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 KEPT_BYTES = 2**31 - 1
 
 
@@ -29,6 +29,8 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        # Further arenas, which threads would get, give up freed memory whatever the threshold is.
+        mallopt(M_ARENA_MAX, 1)
 
 
 def choose_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:

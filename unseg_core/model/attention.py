@@ -73,7 +73,7 @@ def chunked_attention(
             scores = scratch[: query.shape[1] * count].view(1, -1, count)
             torch.add(row.unsqueeze(2), column.unsqueeze(1), out=scores.view(-1, rows, columns))
             torch.baddbmm(scores, query, key_1ND.transpose(1, 2), alpha=dim**-0.5, out=scores)
-            # Softmax reads a row before it writes it (tests/test_attention.py).
+            # Softmax reads a row before it writes it (tests/test_encoder.py).
             torch.softmax(scores, dim=-1, out=scores)
             torch.bmm(scores, value_1ND, out=out_BNHD[b, chunk, h][None])
     return out_BNHD.transpose(1, 2)

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from unseg_core.model.attention import chunked_attention, folded_attention, one_hot_cells, position_terms
 from unseg_core.model.cast import cast, forget, linear
 
-# Cells that are multiplied at one time. With 400 to 1,100 rows and 768 columns oneDNN's bfloat16 product takes one thread
-# of two.
+# Cells that are multiplied at one time. With 400 to 1,100 rows and 768 columns oneDNN's bfloat16 product takes one of
+# two threads.
 ROWS = {torch.float32: 1024, torch.bfloat16: 256}
 
 
@@ -74,7 +74,7 @@ def _run_in_windows(block: Block, cells_YXC: Tensor, dtype: torch.dtype) -> None
 
 def _finish(block: Block, cells_TC: Tensor, attended_TC: Tensor, dtype: torch.dtype) -> None:
     """What follows the attention: its output projection and the MLP."""
-    for part_TC, attended in zip(cells_TC.split(ROWS[dtype]), attended_TC.split(ROWS[dtype]), strict=True):
+    for part_TC, attended in zip(*(torch.split(t, ROWS[dtype]) for t in (cells_TC, attended_TC)), strict=True):
         part_TC += linear(block.attn.proj, attended)
         hidden = block.mlp.act(linear(block.mlp.lin1, _normalised(block.norm2, part_TC, dtype)))
         part_TC += linear(block.mlp.lin2, hidden)
@@ -138,7 +138,7 @@ class _Windows:
         self.query[..., dim:] = torch.cat(terms, dim=-1)
         query *= dim**-0.5
         torch.bmm(self.query.flatten(0, 1), self.key.flatten(0, 1).transpose(1, 2), out=self.scores)
-        # Softmax reads a row before it writes it (tests/test_attention.py).
+        # Softmax reads a row before it writes it (tests/test_encoder.py).
         torch.softmax(self.scores, dim=-1, out=self.scores)
         attended = torch.bmm(self.scores, self.value.flatten(0, 1)).view(count, heads, window, window, dim)
         in_rows = attended[:, :, :rows].permute(2, 0, 3, 1, 4).reshape(rows, count * window, -1)

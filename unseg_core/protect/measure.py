@@ -1,6 +1,5 @@
-"""Applying and measuring a change in bands of rows, so that an image of any size needs little memory beside itself.
-
-A band fits a processor's cache and is below the size from which torch starts threads of its own.
+"""Applying and measuring a change in bands of rows that fit a processor's cache, so that an image of any size needs
+little memory beside itself.
 """
 
 from __future__ import annotations
