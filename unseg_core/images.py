@@ -91,7 +91,7 @@ def decode_image(data: bytes, name: str) -> Picture:
         alpha = np.asarray(image.convert("RGBA").getchannel("A"))
     is_tiff = isinstance(image, TiffImageFile)
     return Picture(
-        pixels=np.array(image.convert("RGB")),
+        pixels=np.array(image if image.mode == "RGB" else image.convert("RGB")),
         format=FORMATS[str(image.format)],
         grey=image.mode in ("L", "LA", "1"),
         alpha=alpha,

@@ -27,7 +27,7 @@ def _square_label(mask_HW: np.ndarray) -> Tensor:
     places = np.arange(REGION_SIZE) * (LABEL_SIZE // REGION_SIZE)
     first, second = (_nearest(places + offset, side) for offset in (1, 2))
     mask = mask_HW.astype(bool, copy=False).view(np.uint8)
-    rows = (_taken(mask, first) + _taken(mask, second)).T
+    rows = np.ascontiguousarray((_taken(mask, first) + _taken(mask, second)).T)
     count = _taken(rows, first) + _taken(rows, second)
     return torch.from_numpy((count.T >= 3).astype(np.float32))[None]
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -164,10 +166,13 @@ def encode(settings: Settings, prepared: Prepared, noise_3HW: np.ndarray) -> tup
     )
 
 
-def finish(job: Job, prepared: Prepared, noise_3HW: np.ndarray) -> Line:
-    """Add the noise and write the copy."""
+def finish(
+    job: Job, prepared: Prepared, noise_3HW: np.ndarray, turn: AbstractContextManager[Any] = nullcontext()
+) -> Line:
+    """Add the noise, inside `turn`, and write the copy."""
     try:
-        data, line = encode(job.settings, prepared, noise_3HW)
+        with turn:
+            data, line = encode(job.settings, prepared, noise_3HW)
     except Exception as error:
         failed = failed_line(job.settings, prepared.sample, error)
         return replace(failed, source_sha256=prepared.line.source_sha256)
