@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch

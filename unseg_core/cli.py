@@ -609,7 +609,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as in tasks/__init__.py
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as in tasks/__init__.py
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     app()
 
