@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -166,9 +166,7 @@ def encode(settings: Settings, prepared: Prepared, noise_3HW: np.ndarray) -> tup
     )
 
 
-def finish(
-    job: Job, prepared: Prepared, noise_3HW: np.ndarray, turn: AbstractContextManager[Any] = nullcontext()
-) -> Line:
+def finish(job: Job, prepared: Prepared, noise_3HW: np.ndarray, turn: AbstractContextManager[Any]) -> Line:
     """Add the noise, inside `turn`, and write the copy."""
     try:
         with turn:
