@@ -204,5 +204,5 @@ class Pipeline:
         self._settle(item, finish(self.job, item.prepared, noise, self._turn(item)))
 
     def _turn(self, item: _Item) -> AbstractContextManager[Any]:
-        """Small images of a disk take turns: nearly all of their work holds Python's lock, which is slow to change hands."""
+        """Small images of a disk take turns: nearly all their work holds Python's lock, slow to change hands."""
         return nullcontext() if item.pixels or self.far else self.turn
