@@ -76,7 +76,7 @@ class Pipeline:
         self.network = threading.Thread(target=self._run_network, name="network")
         self.budget = PixelBudget(PIXELS_IN_WORK)
         self.turn = threading.Lock()
-        self.far = storage.is_remote(job.layout.root)
+        self.is_far = storage.is_remote(job.layout.root) or storage.is_remote(job.target)
         self.stopped = threading.Event()
 
     def run(self, tasks: Iterable[Task], emit: Emit) -> None:
@@ -204,5 +204,8 @@ class Pipeline:
         self._settle(item, finish(self.job, item.prepared, noise, self._turn(item)))
 
     def _turn(self, item: _Item) -> AbstractContextManager[Any]:
-        """Small images of a disk take turns: nearly all their work holds Python's lock, slow to change hands."""
-        return nullcontext() if item.pixels or self.far else self.turn
+        """Small images of a disk take turns: nearly all their work holds Python's lock, slow to change hands.
+
+        Where a server has to answer, threads wait side by side.
+        """
+        return nullcontext() if item.pixels or self.is_far else self.turn
