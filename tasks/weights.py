@@ -18,7 +18,6 @@ def main(arguments: list[str]) -> None:
     params = load_params().weights
     written = write_start(params, WEIGHTS, downloads=OFFICIAL)
     for kind, sha256 in written.items():
-        # DEL(params, WEIGHTS, downloads=OFFICIAL).items():
         print(f"{kind} ({params.size}): {getattr(params, kind)} from seed {params.seed}, sha256 {sha256[:12]}")
 
 

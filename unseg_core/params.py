@@ -151,6 +151,12 @@ class TrainParams:
     """Amplitude elsewhere, 8-bit levels."""
     label_modification: bool = True
     """The generator's target is all ones (paper) instead of the true mask."""
+    surrogate_prompt: Literal["drawn", "whole"] = "drawn"
+    """`drawn`: one kind at random (paper); `whole`: the whole image, so that the surrogate has to find the object by
+    itself, as downstream models have to."""
+    degradations: tuple[Literal["blur", "resize", "noise", "jpeg"], ...] = ()
+    """What noised images may go through on their way to the surrogate (keys of unseg_core.train.degrade.DEGRADATIONS),
+    each with probability 1/2. The paper has none."""
     train_sam: bool = False
     """Train the generator's SAM parts too, for sizes that have no pretrained SAM."""
     scale_min: float = 0.1

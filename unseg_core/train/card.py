@@ -15,6 +15,8 @@ RECIPE = {
     "epsilon": "budget on the object, 8-bit levels",
     "epsilon_bg": "budget elsewhere, 8-bit levels",
     "label_modification": "target of the generator is all ones",
+    "surrogate_prompt": "the surrogate's prompt",
+    "degradations": "degradations before the surrogate",
     "train_sam": "SAM's parts trained too",
     "seed": "seed",
     "precision": "precision",
@@ -68,6 +70,8 @@ def _table(labels: Mapping[str, str], values: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

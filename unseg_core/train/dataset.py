@@ -23,6 +23,7 @@ from unseg_core.model.prompts import SamplePrompts, box_of, draw_one, draw_subse
 from unseg_core.model.sizes import Size
 from unseg_core.params import TrainParams
 from unseg_core.train.augment import augment, fit
+from unseg_core.train.degrade import DrawnDegradation, draw_degradations
 from unseg_core.train.losses import draw_points
 from unseg_core.train.schedule import Draw
 
@@ -50,6 +51,8 @@ class TrainSample:
     """[3P, 2] uniform points (x, y) in [0, 1], from which the loss takes the least certain"""
     uniform: Tensor
     """[P / 4, 2] uniform points of the loss"""
+    degradations: tuple[DrawnDegradation, ...] = ()
+    """What the noised image goes through on its way to the surrogate"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,8 +150,17 @@ def make_sample(
         jitter = (params.scale_min, params.scale_max) if attempt + 1 < ATTEMPTS else (1.0, 1.0)
         view, soft = augment(image, label, rng, size=side, scale_min=jitter[0], scale_max=jitter[1])
         if (soft > SEEN).any():
-            return _with_prompts(view, soft, rng, size, params, draw_subset(rng), draw_one(rng))
+            made = _with_prompts(view, soft, rng, size, params, draw_subset(rng), draw_one(rng))
+            made = _without_place(made) if params.surrogate_prompt == "whole" else made
+            return replace(made, degradations=draw_degradations(params.degradations, rng))
     return None
+
+
+def _without_place(sample: TrainSample) -> TrainSample:
+    """With the whole image as the surrogate's prompt."""
+    side = sample.label_half.shape[-1] - 1
+    prompts = replace(sample.surrogate_prompts, box=torch.tensor([0, 0, side, side], dtype=torch.float32))
+    return replace(sample, surrogate_prompts=prompts, surrogate_kinds=frozenset(["box"]))
 
 
 def make_view(image: Tensor, label: Tensor, seed: int, size: Size, params: TrainParams) -> TrainSample | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from unseg_core.model.surrogate import Surrogate
 from unseg_core.params import TrainParams
 from unseg_core.storage import write_file
 from unseg_core.train.dataset import TrainSample
+from unseg_core.train.degrade import DrawnDegradation, degrade
 from unseg_core.train.losses import importance_points, point_losses
 from unseg_core.train.schedule import Phase
 
@@ -35,6 +36,8 @@ class Batch:
     candidates: Tensor
     """Points of the loss, as in TrainSample, stacked."""
     uniform: Tensor
+    degradations: list[tuple[DrawnDegradation, ...]] = field(default_factory=list)
+    """Of each sample; empty: none of any."""
 
     @property
     def count(self) -> int:
@@ -60,6 +63,7 @@ def collate(samples: Sequence[TrainSample]) -> Batch:
         surrogate_prompts=group([s.surrogate_prompts for s in samples], [s.surrogate_kinds for s in samples]),
         candidates=torch.stack([s.candidates for s in samples]),
         uniform=torch.stack([s.uniform for s in samples]),
+        degradations=[s.degradations for s in samples],
     )
 
 
@@ -73,6 +77,7 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         surrogate_prompts=[prompts.to(device) for prompts in batch.surrogate_prompts],
         candidates=batch.candidates.to(device),
         uniform=batch.uniform.to(device),
+        degradations=batch.degradations,
     )
 
 
@@ -104,7 +109,7 @@ def forward_logits(
 ) -> tuple[Tensor, Tensor]:
     """The surrogate's logits on the noised images [B, 1, m, m], and the target [B, 1, h, w] in [0, 1].
 
-    In the surrogate phase the noise has no gradient and the target is the true label; in the generator phase the
+    The noised images have gone through the batch's degradations. In the surrogate phase the noise has no gradient and the target is the true label; in the generator phase the
     target is all ones over the whole image (or the true label without label modification).
     """
     with torch.set_grad_enabled(phase == "generator"):
@@ -112,6 +117,8 @@ def forward_logits(
     noised = surrogate_input(
         batch.image_half, noise, batch.label_half, epsilon=params.epsilon, epsilon_bg=params.epsilon_bg
     )
+    if any(batch.degradations):
+        noised = degrade(noised, batch.degradations)
     logits = surrogate(noised, batch.surrogate_prompts)
     ones = phase == "generator" and params.label_modification
     return logits, torch.ones_like(batch.label_half) if ones else batch.label_half

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unseg_core.degradations import Transform
 from unseg_core.errors import ParameterError
 from unseg_core.evaluate.batch import Batch
 from unseg_core.evaluate.defences.adversarial import ADVERSARIAL
-from unseg_core.evaluate.defences.defence import Defence, TrainingRule, Transform
+from unseg_core.evaluate.defences.defence import Defence, TrainingRule
 from unseg_core.evaluate.defences.divide_and_conquer import DDC_AT
 from unseg_core.evaluate.defences.pixels import pixels_of
 from unseg_core.evaluate.defences.squeezing import BIT_DEPTH, GAUSSIAN, GREY, JPEG, NOISE, RESIZE

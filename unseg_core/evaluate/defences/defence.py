@@ -8,12 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from unseg_core.degradations import Transform
 from unseg_core.errors import ParameterError
 from unseg_core.evaluate.batch import Batch
 from unseg_core.evaluate.models.model import DownstreamModel
-
-Transform = Callable[[Tensor], Tensor]
-"""Of images float32 [B, 3, H, W] in [0, 1]; random numbers come from torch's global generator."""
 
 
 class TrainingRule(nn.Module):
