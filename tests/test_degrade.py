@@ -10,6 +10,7 @@ import pytest
 import torch
 from test_train import PARAMS, Watch, players, run_of, samples_of
 
+from unseg_core.device import Precision
 from unseg_core.model.sizes import TINY
 from unseg_core.params import TrainParams
 from unseg_core.train.dataset import TrainDataset, TrainSample
@@ -32,10 +33,13 @@ def test_each_changes_the_image_alone_and_lets_gradients_through(name: str) -> N
     image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
     result = degrade(image, [(drawn,), ()])
     assert result.shape == image.shape
-    assert not torch.equal(result[0], image[0]) and torch.equal(result[1], image[1])
+    assert not torch.equal(result[0], image[0])
+    assert torch.equal(result[1], image[1])
     assert torch.equal(result, degrade(image, [(drawn,), ()]))
     result[0].sum().backward()  # type: ignore[no-untyped-call]
-    assert image.grad is not None and image.grad[0].abs().sum() > 0 and not image.grad[1].any()
+    assert image.grad is not None
+    assert image.grad[0].abs().sum() > 0
+    assert not image.grad[1].any()
 
 
 def test_half_of_the_samples_get_each_and_strengths_span_the_range() -> None:
@@ -45,18 +49,21 @@ def test_half_of_the_samples_get_each_and_strengths_span_the_range() -> None:
         strengths = [one.strength for draws in drawn for one in draws if one.name == name]
         low, high = DEGRADATIONS[name].low, DEGRADATIONS[name].high
         assert 150 < len(strengths) < 250
-        assert low <= min(strengths) < low + 0.1 * (high - low) and high - 0.1 * (high - low) < max(strengths) <= high
+        assert low <= min(strengths) < low + 0.1 * (high - low)
+        assert high - 0.1 * (high - low) < max(strengths) <= high
 
 
-def test_they_follow_the_seed_and_reach_the_loss_of_both_phases(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_they_follow_the_seed_and_reach_the_loss_of_both_phases(tmp_path: Path, precision: Precision) -> None:
     degraded, plain = held(tmp_path, ALL), held(tmp_path, replace(ALL, degradations=()))
     assert [one.degradations for one in degraded] == [one.degradations for one in held(tmp_path, ALL)]
-    assert any(one.degradations for one in degraded) and not any(one.degradations for one in plain)
+    assert any(one.degradations for one in degraded)
+    assert not any(one.degradations for one in plain)
     both = players(ALL)
     for phase in ("surrogate", "generator"):
         freeze(both, phase, ALL)
         losses = [
-            forward_step(both.generator, both.surrogate, collate(one), phase, ALL).loss.item()
+            forward_step(both.generator, both.surrogate, collate(one), phase, ALL, precision).loss.item()
             for one in (plain, degraded)
         ]
         assert losses[0] != losses[1]

@@ -1,7 +1,7 @@
 """What images go through between their protection and a model: smoothing, resizing, compression, noise.
 
-Defences of downstream models (evaluate/defences) and what the generator is trained against (train/degrade.py). They act on
-images as a network sees them, at its resolution.
+Defences of downstream models (evaluate/defences), and what the generator is trained against (train/degrade.py). They
+act on images as a network sees them, at its resolution.
 """
 
 from __future__ import annotations

@@ -63,7 +63,9 @@ def draw_degradations(names: Sequence[str], rng: np.random.Generator) -> tuple[D
 
 def degrade(image_BCHW: Tensor, draws: Sequence[Sequence[DrawnDegradation]]) -> Tensor:
     """Images in [0, 1], each with its own degradations; differentiable (JPEG straight through)."""
-    return torch.cat([_degrade(image_BCHW[at : at + 1], one) for at, one in enumerate(draws)])
+    # In float32: bfloat16 would round the image to half a level and more, and not all of them are made for it.
+    with torch.autocast(image_BCHW.device.type, enabled=False):
+        return torch.cat([_degrade(image_BCHW[at : at + 1].float(), one) for at, one in enumerate(draws)])
 
 
 def _degrade(image_1CHW: Tensor, draws: Sequence[DrawnDegradation]) -> Tensor:

@@ -109,8 +109,9 @@ def forward_logits(
 ) -> tuple[Tensor, Tensor]:
     """The surrogate's logits on the noised images [B, 1, m, m], and the target [B, 1, h, w] in [0, 1].
 
-    The noised images have gone through the batch's degradations. In the surrogate phase the noise has no gradient and the target is the true label; in the generator phase the
-    target is all ones over the whole image (or the true label without label modification).
+    The noised images have gone through the batch's degradations. In the surrogate phase the noise has no gradient and
+    the target is the true label; in the generator phase the target is all ones over the whole image (or the true label
+    without label modification).
     """
     with torch.set_grad_enabled(phase == "generator"):
         noise = generator(batch.image, batch.generator_prompts).float()
