@@ -56,7 +56,7 @@ stages:
     deps: [seed.txt]
     outs: [endless.json]
 """
-# Stands in for unseg_core/cli.py: says what it was asked, as the real one would.
+# Stands in for unseg_core/cli: says what it was asked, as the real one would.
 CLI = """\
 import json, sys, time
 *options, source, target = sys.argv[1:]

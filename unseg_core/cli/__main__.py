@@ -1,0 +1,3 @@
+from unseg_core.cli import main
+
+main()

@@ -1,0 +1,154 @@
+"""`unseg protect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unseg_core.cli.command import FAILED, OK, Json, chosen_device, names, run, show
+
+if TYPE_CHECKING:
+    from unseg_core.data.layouts import Layout
+    from unseg_core.protect.manifest import Settings
+
+
+def protect(
+    source: Annotated[str, typer.Argument(help="Folder of the data set.")],
+    target: Annotated[str, typer.Argument(help="Folder of the protected copy.")],
+    layout: Annotated[str, typer.Option(help="auto, or a name that `unseg layouts` lists.")] = "auto",
+    masks: Annotated[str | None, typer.Option(help="Folder of the masks, if not in the layout's own place.")] = None,
+    split: Annotated[str | None, typer.Option(help="Protect this split only; the rest is carried over.")] = None,
+    annotations: Annotated[
+        str | None, typer.Option(help="COCO JSON file, below the source or anywhere, if not in the usual place.")
+    ] = None,
+    classes: Annotated[str | None, typer.Option(help="NAME,NAME: the classes 1, 2, ... of label maps.")] = None,
+    targets: Annotated[
+        str, typer.Option(help="all, things, or CLASS,CLASS: names, or the data set's own numbers.")
+    ] = "all",
+    prompt: Annotated[
+        str, typer.Option(help="mask, box, point or whole: how the generator is told the region.")
+    ] = "mask",
+    method: Annotated[str, typer.Option(help="unseg, or a baseline: uniform, synper, ar or cuda.")] = "unseg",
+    generator: Annotated[
+        str, typer.Option(help="For unseg: small (comes with the package), PATH, URL or models:/NAME@ALIAS.")
+    ] = "small",
+    epsilon: Annotated[float, typer.Option(help="Budget inside the objects, 8-bit levels.")] = 8.0,
+    epsilon_bg: Annotated[float, typer.Option(help="Budget outside, 8-bit levels.")] = 2.0,
+    image_format: Annotated[
+        str, typer.Option(help="auto keeps each file's format; png is lossless; or jpeg.")
+    ] = "auto",
+    no_target: Annotated[str, typer.Option(help="Images without an object: copy, skip or whole.")] = "copy",
+    engine: Annotated[str, typer.Option(help="local, or ray: the machines of a Ray cluster.")] = "local",
+    workers: Annotated[
+        int, typer.Option(help="Decoding threads of a process, and as many encoding; 0: by device.")
+    ] = 0,
+    batch_size: Annotated[int, typer.Option(help="Images of one pass of the network; 0: by device.")] = 0,
+    processes: Annotated[int, typer.Option(help="On this machine; 0: one, or one for each GPU.")] = 0,
+    ray_address: Annotated[str, typer.Option(help="Of the cluster; empty starts one on this machine.")] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="fp32, bf16, or auto: bf16 where the device is built for it.")
+    ] = "fp32",
+    seed: Annotated[int, typer.Option(help="Of random noise and points.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and write nothing.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is in the target.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a protected copy of a data set. A run that was cut off is continued by the same command."""
+
+    def work() -> int:
+        from unseg_core.data.layouts import open_layout
+        from unseg_core.params import build
+        from unseg_core.protect.engine import check_source, check_target, protect_with
+        from unseg_core.protect.execution import Execution, choose_engine
+        from unseg_core.protect.methods import MethodOptions
+        from unseg_core.protect.origin import recorded_annotations, recorded_masks
+        from unseg_core.protect.plan import plan_run
+        from unseg_core.protect.shares import Recipe
+
+        opened = open_layout(
+            layout,
+            source,
+            classes=names(classes),
+            masks=masks,
+            split=split,
+            annotations=annotations,
+            whole=prompt == "whole",
+        )
+        file = _generator_file(method, generator)
+        where, number = chosen_device(device, precision)
+        chosen = {"targets": targets, "prompt": prompt, "method": method, "image_format": image_format}
+        chosen |= {"precision": number, "split": split or "", "masks": recorded_masks(source, masks)}
+        chosen["annotations"] = recorded_annotations(source, annotations)
+        settings = _settings(opened, file, {**chosen, "no_target": no_target, "seed": seed}, epsilon, epsilon_bg)
+        check_source(opened, settings)
+        check_target(source, target)
+        options = MethodOptions(seed=seed, prompt=prompt, generator=file, device=where, precision=number)
+        recipe = Recipe(name=method, options=options)
+        how: dict[str, Any] = {"engine": engine, "workers": workers, "batch_size": batch_size, "processes": processes}
+        execution = build(Execution, {**how, "ray_address": ray_address}, "")
+        if dry_run:
+            plan = plan_run(opened, recipe, settings, execution, where)
+            show(as_json, plan, _plan_text(plan, target))
+            return OK
+        summary = protect_with(choose_engine(recipe, execution, where), opened, settings, target, overwrite=overwrite)
+        show(as_json, summary, _protect_text(summary["totals"], target))
+        return FAILED if summary["totals"]["failed"] else OK
+
+    run(work, as_json)
+
+
+def _generator_file(method: str, generator: str) -> Path | None:
+    if method != "unseg":
+        return None
+    from unseg_core.model.generator_reference import resolve_generator
+
+    return resolve_generator(generator)
+
+
+def _settings(
+    opened: Layout, generator: Path | None, chosen: dict[str, Any], epsilon: float, epsilon_bg: float
+) -> Settings:
+    """Checked by the same dataclasses that check params.yaml."""
+    from unseg_core.data.sample import resolve_targets
+    from unseg_core.model.weights import generator_sha256
+    from unseg_core.params import DatasetParams, ProtectParams, build
+    from unseg_core.protect.manifest import Settings
+
+    dataset = build(
+        DatasetParams,
+        {
+            "layout": opened.name,
+            "classes": list(opened.classes),
+            "epsilon": epsilon,
+            "epsilon_bg": epsilon_bg,
+            "targets": resolve_targets(chosen["targets"], opened.classes, opened.class_ids),
+            **{key: chosen[key] for key in ("prompt", "split", "annotations")},
+        },
+        "",
+    )
+    how = build(ProtectParams, {key: chosen[key] for key in ("image_format", "no_target", "seed")}, "")
+    sha256 = generator_sha256(generator) if generator else None
+    named = {key: chosen[key] for key in ("method", "precision", "masks")}
+    return Settings.of(dataset, how, generator_sha256=sha256, **named)
+
+
+def _plan_text(plan: dict[str, Any], target: str) -> str:
+    measured = plan["measured"]
+    found = ", ".join(
+        f"{count} {name}" for name, count in [*measured["statuses"].items(), *measured["classes"].items()]
+    )
+    return (
+        f"would write {plan['images']} images ({plan['bytes']:,} bytes, about {plan['output_bytes']:,} after) "
+        f"and {plan['carried_files']} other files ({plan['carried_bytes']:,} bytes) to {target}\n"
+        f"about {plan['seconds']:,.1f} s in one process here, measured on {measured['images']} images: {found}"
+    )
+
+
+def _protect_text(totals: dict[str, Any], target: str) -> str:
+    counts = f"{totals['protected']} protected, {totals['no_target']} without a target, {totals['failed']} failed"
+    change = f"largest change {totals['linf_inside']} inside, {totals['linf_outside']} outside (8-bit levels)"
+    hint = f"\n{target}/manifest.jsonl says why images failed" if totals["failed"] else ""
+    return f"{totals['images']} images: {counts}; {change}\nprotected copy: {target}{hint}"
