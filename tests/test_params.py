@@ -35,6 +35,8 @@ ABLATIONS = {
     "train.epsilon_bg": "0.5",
     "train.surrogate_every": "2",
     "train.train_sam": "false",
+    "train.surrogate_prompt": "whole",
+    "train.degradations": "[blur,noise]",
 }
 
 
