@@ -56,7 +56,7 @@ stages:
     deps: [seed.txt]
     outs: [endless.json]
 """
-# Stands in for unseg_core/cli: says what it was asked, as the real one would.
+# Stands in for unseg_core/cli/__main__.py: says what it was asked, as the real one would.
 CLI = """\
 import json, sys, time
 *options, source, target = sys.argv[1:]
@@ -90,7 +90,7 @@ def embedded(tmp_path: Path) -> dict[str, str]:
 def worker(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Worker"]:
     """A worker of pool `cpu`, started in a project with the project's own prefect.yaml deployed."""
     root = make_dvc_project(tmp_path_factory.mktemp("worker") / "project", DIAMOND, code=True)
-    (root / "unseg_core" / "cli.py").write_text(CLI)
+    (root / "unseg_core" / "cli" / "__main__.py").write_text(CLI)
     variables = prefect_server.environment
     prefect = [sys.executable, "-m", "prefect"]
     for pool in ("cpu", "gpu"):
