@@ -13,7 +13,7 @@ from test_train import PARAMS, Watch, players, run_of, samples_of
 from unseg_core.device import Precision
 from unseg_core.model.sizes import TINY
 from unseg_core.params import TrainParams
-from unseg_core.train.dataset import TrainDataset, TrainSample
+from unseg_core.train.dataset import TrainDataset, TrainSample, ViewDataset
 from unseg_core.train.degrade import DEGRADATIONS, DrawnDegradation, degrade, draw_degradations
 from unseg_core.train.loop import freeze, train
 from unseg_core.train.step import collate, forward_step
@@ -70,8 +70,12 @@ def test_they_follow_the_seed_and_reach_the_loss_of_both_phases(tmp_path: Path, 
 
 
 def test_the_surrogate_is_not_told_the_place(tmp_path: Path) -> None:
+    """In training and in validation."""
     side = TINY.surrogate_input_size - 1
-    for sample in held(tmp_path, ALL):
+    viewed = ViewDataset(samples_of(tmp_path), TINY, ALL)[0]
+    assert isinstance(viewed, TrainSample)
+    assert viewed.generator_prompts.box.tolist() != [0, 0, 2 * side + 1, 2 * side + 1]
+    for sample in [viewed, *held(tmp_path, ALL)]:
         assert sample.surrogate_kinds == {"box"}
         assert sample.surrogate_prompts.box.tolist() == [0, 0, side, side]
 

@@ -194,6 +194,18 @@ def test_checkpoint_of_another_recipe_is_refused_and_of_another_pace_taken(tmp_p
         train(run_of(samples, tmp_path / "work", replace(PARAMS, epochs=4)))
 
 
+def test_checkpoint_from_before_a_parameter_is_taken_at_its_default_alone(tmp_path: Path) -> None:
+    samples = samples_of(tmp_path / "data", 3)
+    done = train(run_of(samples, tmp_path / "work"))
+    for path in (tmp_path / "work").glob(PATTERN):
+        saved = torch.load(path, weights_only=True)
+        del saved["recipe"]["degradations"]
+        torch.save(saved, path)
+    assert train(run_of(samples, tmp_path / "work")).records == done.records
+    with pytest.raises(TrainingError, match="another recipe"):
+        train(run_of(samples, tmp_path / "work", replace(PARAMS, degradations=("blur",))))
+
+
 def test_loss_that_is_not_finite_stops_and_leaves_the_batch(tmp_path: Path) -> None:
     samples = samples_of(tmp_path / "data", 3)
     broken = players()

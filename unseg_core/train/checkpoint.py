@@ -76,7 +76,8 @@ def load_checkpoint(work: Path, players: Players, params: TrainParams) -> Positi
         # What torch.load raises for damaged files.
         with contextlib.suppress(RuntimeError, EOFError, OSError, KeyError, pickle.UnpicklingError):
             saved = torch.load(path, map_location="cpu", weights_only=True)
-            if saved["recipe"] != recipe_of(params):
+            # What the recipes of its version did not have yet is as it was: at its default.
+            if {**recipe_of(TrainParams()), **saved["recipe"]} != recipe_of(params):
                 raise TrainingError(f"{path} was made with another recipe; remove it to start again")
             for name, part in _parts(players).items():
                 part.load_state_dict(saved["state"][name])

@@ -164,12 +164,16 @@ def _without_place(sample: TrainSample) -> TrainSample:
 
 
 def make_view(image: Tensor, label: Tensor, seed: int, size: Size, params: TrainParams) -> TrainSample | None:
-    """The whole pair with its box as the prompt of both networks; None if the object cannot be seen."""
+    """The whole pair with its box as the prompt of both networks; None if the object cannot be seen.
+
+    The surrogate's is the whole image if that is what it is trained with.
+    """
     view, soft = fit(image, label, size.input_size)
     if not (soft > SEEN).any():
         return None
     box = frozenset(["box"])
-    return _with_prompts(view, soft, np.random.Generator(np.random.PCG64(seed)), size, params, box, box)
+    made = _with_prompts(view, soft, np.random.Generator(np.random.PCG64(seed)), size, params, box, box)
+    return _without_place(made) if params.surrogate_prompt == "whole" else made
 
 
 def _with_prompts(

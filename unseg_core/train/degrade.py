@@ -30,7 +30,7 @@ def _straight_through(transform: Transform) -> Transform:
 
 
 DEGRADATIONS: dict[str, Degradation] = {
-    # In pixels of the surrogate's input; the largest leaves a period of eight pixels a quarter of its amplitude.
+    # In pixels of the surrogate's input; the largest leaves 29 % of the amplitude at a period of eight pixels.
     "blur": Degradation(low=0.3, high=2.0, transform=lambda sigma, _: gaussian(sigma)),
     "resize": Degradation(low=0.4, high=1.0, transform=lambda factor, _: resize(factor)),
     "noise": Degradation(
