@@ -79,6 +79,24 @@ def test_versions_are_compared(photos: Path, tmp_path: Path) -> None:
     assert len(text.stdout.splitlines()) == 4
 
 
+def test_the_report_on_a_copy_takes_the_results(photos: Path, tmp_path: Path) -> None:
+    """The copy's own method is judged, and a share of it is a row of its own."""
+    shares = ("--protected-share", "0.5", "--protected-share", "1")
+    result = ran(*arguments(photos, tmp_path / "out", *shares))
+    page, results = tmp_path / "report.html", tmp_path / "out" / "results.json"
+    report = ("report", str(photos / "safe"), "--against", str(photos / "photos"), "--out", str(page))
+    found = ran(*report, "--evaluation", str(results))
+    clean, half, safe = result["versions"]
+    assert found["sentence"].startswith(f"Models trained on the protected copy reach IoU {safe['mean']:.2f} on clean")
+    text = page.read_text(encoding="utf-8")
+    assert "uniform 50%" in text
+    for one in (clean, half, safe):
+        assert all(f"{seed['score']:.3f}" in text for seed in one["seeds"])
+    broken = {**result, "versions": [{**clean, "method": None}]}
+    results.write_text(json.dumps(broken))
+    assert "'method' must be a text" in ran(*report, "--evaluation", str(results), code=2)["error"]
+
+
 def test_finished_seeds_are_used_again(photos: Path, tmp_path: Path) -> None:
     result = ran(*arguments(photos, tmp_path / "out"))
     kept = sorted((tmp_path / "out" / ".work").rglob("seed*.json"))

@@ -168,7 +168,9 @@ def test_audit_that_trained_nothing_has_no_numbers(made: Path) -> None:
 
 
 def test_evaluations_are_compared_and_the_worst_word_is_on_top(made: Path) -> None:
-    options = [f"--evaluation={evaluation_file(made, method, iou)}" for method, iou in (("clean", 0.6), ("unseg", 0.5))]
+    options = [
+        f"--evaluation={evaluation_file(made, method, iou)}" for method, iou in (("clean", 0.6), ("uniform", 0.5))
+    ]
     code, result, html = report(made, *options, "--audit", str(audit_file(made)))
     text = words(Page(html).text)
     assert code == 0, "neither the check nor the audit has failed"

@@ -17,7 +17,8 @@ def report(
     name: Annotated[str, typer.Option(help="Of the data set, as the page calls it; empty: that of its folder.")] = "",
     audit: Annotated[list[Path] | None, typer.Option(help="JSON file of `unseg audit --out`; may be repeated.")] = None,
     evaluation: Annotated[
-        list[Path] | None, typer.Option(help="JSON file as in metrics/evaluate; may be repeated.")
+        list[Path] | None,
+        typer.Option(help="results.json of `unseg evaluate`, or a file of metrics/evaluate; may be repeated."),
     ] = None,
     gallery: Annotated[int, typer.Option(help="Images that are shown.")] = 6,
     masks: SourceMasks = None,

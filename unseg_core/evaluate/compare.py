@@ -110,6 +110,7 @@ def compare_versions(comparison: Comparison) -> dict[str, Any]:
     result = {
         "source": comparison.versions[0].original.root,
         "metric": METERS[params.task][0],
+        "classes": list(comparison.versions[0].original.classes),
         "recipe": {key: value for key, value in asdict(params).items() if key != "parallel"},
         "test_images": len(test.ids),
         "versions": [
@@ -169,6 +170,7 @@ def _summary(version: Version, results: Sequence[SeedResult], reference: Sequenc
     summary: dict[str, Any] = {
         "name": version.name,
         "root": (version.copy or version.original).root,
+        "method": read_summary(version.copy.root)["settings"]["method"] if version.copy else CLEAN,
         "protected_share": version.protected_share if version.copy else 0.0,
         "mean": mean,
         "deviation": deviation,

@@ -16,11 +16,11 @@ from unseg_core.images import decode_image
 from unseg_core.protect.manifest import open_manifest, settings_from, versions
 from unseg_core.protect.verify import Verification, recorded_region
 from unseg_core.report.audit import read_audit
-from unseg_core.report.contents import Evaluation, ProtectionSummary, ReportContents
-from unseg_core.report.load import CopyFiles, ImageFiles, read_evaluation_files, read_gallery, read_histogram
+from unseg_core.report.contents import ProtectionSummary, ReportContents
+from unseg_core.report.evaluations import read_evaluations
+from unseg_core.report.load import CopyFiles, ImageFiles, read_gallery, read_histogram
 
 HISTOGRAM_IMAGES = 32
-REMEDY = "name an existing file"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,7 @@ class CopyReport:
     audits: Sequence[Path] = ()
     """JSON files of `unseg audit`."""
     evaluations: Sequence[Path] = ()
-    """JSON files as in metrics/evaluate; a CSV file of the same name beside one, or in the same place below plots/, is
-    its curve."""
+    """JSON files of `unseg evaluate` or of the stage evaluate."""
     gallery: int = 6
 
 
@@ -59,7 +58,7 @@ def copy_contents(report: CopyReport) -> ReportContents:
         git_commit=None,
         versions=versions(),
         protections=(_protection(report, summary),),
-        evaluations=tuple(read_evaluation_at(path) for path in report.evaluations),
+        evaluations=tuple(one for path in report.evaluations for one in read_evaluations(path, report.name)),
         audits=audits,
         galleries=tuple(read_gallery(files, report.gallery, lambda _, image: _region(report, summary, image))),
         histograms=(read_histogram(files, HISTOGRAM_IMAGES),),
@@ -70,14 +69,6 @@ def is_good(contents: ReportContents) -> bool:
     """The copy is as its manifest says, and every audit says that it is protected."""
     checks = [summary.differences == 0 for summary in contents.protections]
     return all(checks) and all(audit.verdict == "protected" for audit in contents.audits)
-
-
-def read_evaluation_at(path: Path) -> Evaluation:
-    """Metrics, and their curve where it is found."""
-    beside = path.with_suffix(".csv")
-    plotted = path.parent.parent.parent / "plots" / "evaluate" / f"{path.stem}.csv"
-    curve = next((one for one in (beside, plotted) if one.is_file()), None)
-    return read_evaluation_files(path, curve, remedy=REMEDY)
 
 
 def _protection(report: CopyReport, summary: dict[str, Any]) -> ProtectionSummary:

@@ -36,7 +36,8 @@ def first_screen(contents: ReportContents) -> tuple[Headline, list[str]]:
 
 
 def _outcomes(contents: ReportContents, rows: Sequence[ComparisonRow]) -> list[Outcome]:
-    return judge(rows, contents.protections) + [audit_outcome(audit) for audit in contents.audits]
+    method = contents.protections[0].method if contents.scope == "copy" else PROTECTED_METHOD
+    return judge(rows, contents.protections, method) + [audit_outcome(audit) for audit in contents.audits]
 
 
 def page_view(contents: ReportContents) -> View:

@@ -56,10 +56,12 @@ class Headline:
     sentence: str
 
 
-def judge(rows: Sequence[ComparisonRow], protections: Sequence[ProtectionSummary]) -> list[Outcome]:
-    """One outcome per group of `rows`, in their order."""
+def judge(
+    rows: Sequence[ComparisonRow], protections: Sequence[ProtectionSummary], method: str = PROTECTED_METHOD
+) -> list[Outcome]:
+    """One outcome per group of `rows`, in their order: what `method` does to training."""
     groups = dict.fromkeys(row.group for row in rows)
-    return [_judge_group(group, [row for row in rows if row.group == group], protections) for group in groups]
+    return [_judge_group(group, [row for row in rows if row.group == group], protections, method) for group in groups]
 
 
 def headline(outcomes: Sequence[Outcome]) -> Headline:
@@ -124,8 +126,10 @@ def _count_sentence(outcomes: Sequence[Outcome]) -> str:
     return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1] + "."
 
 
-def _judge_group(group: str, rows: Sequence[ComparisonRow], protections: Sequence[ProtectionSummary]) -> Outcome:
-    clean, protected, uniform = (_first(rows, method) for method in (CLEAN_METHOD, PROTECTED_METHOD, UNIFORM_METHOD))
+def _judge_group(
+    group: str, rows: Sequence[ComparisonRow], protections: Sequence[ProtectionSummary], method: str
+) -> Outcome:
+    clean, protected, uniform = (_first(rows, name) for name in (CLEAN_METHOD, method, UNIFORM_METHOD))
     if clean is None or protected is None or protected.ratio_to_clean is None:
         sentence = _open_sentence(clean, protected)
         return Outcome(
@@ -167,25 +171,28 @@ def _sentence(verdict: Verdict, clean: ComparisonRow, protected: ComparisonRow) 
 def _uniform_sentence(
     protected: ComparisonRow, uniform: ComparisonRow | None, protections: Sequence[ProtectionSummary]
 ) -> str:
+    if protected.method == UNIFORM_METHOD:
+        return ""
+    ours = "the generator" if protected.method == PROTECTED_METHOD else f"the method {protected.method}"
     if uniform is None or uniform.ratio_to_clean is None:
-        return "Plain uniform noise was not evaluated, so how much is owed to the generator stays open."
-    budget = _budget_words(protected.dataset, protections)
+        return f"Plain uniform noise was not evaluated, so how much is owed to {ours} stays open."
+    budget = _budget_words(protected.dataset, protected.method, protections)
     score = f"Plain uniform noise {budget}: IoU {uniform.iou_mean:.2f} (ratio {uniform.ratio_to_clean:.2f})."
     gap = uniform.iou_mean - protected.iou_mean
     if gap > CLEAR_IOU_GAP:
-        return f"{score} The generator's noise takes it down by another {gap:.2f}."
+        return f"{score} {ours[:1].upper()}{ours[1:]}'s noise takes it down by another {gap:.2f}."
     if gap < -CLEAR_IOU_GAP:
-        return f"{score} That is lower than with the generator's noise: here the simpler noise protects better."
-    return f"{score} That is as low as with the generator's noise: here the generator adds nothing."
+        return f"{score} That is lower than with {ours}'s noise: here the simpler noise protects better."
+    return f"{score} That is as low as with {ours}'s noise: here {ours} adds nothing."
 
 
-def _budget_words(dataset: str, protections: Sequence[ProtectionSummary]) -> str:
+def _budget_words(dataset: str, method: str, protections: Sequence[ProtectionSummary]) -> str:
     budgets = {
         summary.method: (summary.epsilon, summary.epsilon_bg) for summary in protections if summary.dataset == dataset
     }
-    if PROTECTED_METHOD not in budgets or UNIFORM_METHOD not in budgets:
+    if method not in budgets or UNIFORM_METHOD not in budgets:
         return "(budget not recorded)"
-    if budgets[PROTECTED_METHOD] == budgets[UNIFORM_METHOD]:
+    if budgets[method] == budgets[UNIFORM_METHOD]:
         return "of the same budget"
     inside, outside = budgets[UNIFORM_METHOD]
     return f"of another budget ({inside:g} inside, {outside:g} outside)"
