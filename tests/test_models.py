@@ -31,6 +31,7 @@ ENCODERS = {
     "mask2former": ["resnet50", "swin_tiny"],
     "rsprompter": ["tiny"],
     "sam_hq": ["vit_b"],
+    "segformer": ["mit_b0"],
     "unet": [""],
     "unetplusplus": ["mobilenet_v2", "tu-res2net50_14w_8s", "tu-regnetx_002"],
 }

@@ -10,6 +10,7 @@ from unseg_core.evaluate.models.mask2former import MASK2FORMER
 from unseg_core.evaluate.models.model import DownstreamModel, Entry
 from unseg_core.evaluate.models.rsprompter import RSPROMPTER
 from unseg_core.evaluate.models.sam_hq import SAM_HQ
+from unseg_core.evaluate.models.segformer import SEGFORMER
 from unseg_core.evaluate.models.unet import UNET
 from unseg_core.evaluate.models.unetplusplus import UNETPLUSPLUS
 from unseg_core.extras import needs_extra
@@ -24,6 +25,7 @@ MODELS: dict[str, Entry] = {
     "mask2former": MASK2FORMER,
     "rsprompter": RSPROMPTER,
     "sam_hq": SAM_HQ,
+    "segformer": SEGFORMER,
     "unet": UNET,
     "unetplusplus": UNETPLUSPLUS,
 }
