@@ -19,7 +19,7 @@ from unseg_core.evaluate.image_scores import score_rows
 from unseg_core.evaluate.run import SeedResult, evaluate_seeds
 from unseg_core.evaluate.scoring import METERS
 from unseg_core.evaluate.splits import open_splits
-from unseg_core.params import DatasetParams, EvaluateParams, RunParams
+from unseg_core.params import EXECUTION, DatasetParams, EvaluateParams, RunParams
 from unseg_core.train.launch import launch, processes_wanted
 from unseg_core.train.processes import join_processes, processes_from
 
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int | None:
 
 def _work(name: str, one: RunParams, recipe: EvaluateParams, dataset: DatasetParams) -> Path:
     """Named by what decides a seed's result, so that other seeds may be added."""
-    settings = {key: value for key, value in asdict(recipe).items() if key not in ("seeds", "parallel")}
+    settings = {key: value for key, value in asdict(recipe).items() if key not in ("seeds", *EXECUTION)}
     inputs = [Path("data/datasets", one.dataset), Path(one.train_on)]
     return work_folder(f"evaluate-{name}", [settings, asdict(dataset), asdict(replace(one, evaluate={}))], inputs)
 

@@ -15,13 +15,13 @@ from conftest import PROJECT, write_pairs
 from tiny_layouts import make_kvasir, make_nwpu, make_panoptic
 
 from tasks import evaluate as stage
-from unseg_core.data.layouts import open_layout
+from unseg_core.data.layouts import Layout, open_layout
 from unseg_core.data.scenes import SCENE_CLASSES, write_scenes
 from unseg_core.errors import DataError, ParameterError, TrainingError
-from unseg_core.evaluate.dataset import LabelledImages, load_one, load_split
+from unseg_core.evaluate.dataset import LabelledImages, ListedImages, load_one, load_samples, open_labelled, part_of
 from unseg_core.evaluate.run import evaluate_seeds, train_and_test
 from unseg_core.evaluate.scoring import METERS
-from unseg_core.evaluate.segmented import SegmentedImages, open_split
+from unseg_core.evaluate.segmented import SegmentedImages, open_samples
 from unseg_core.params import DatasetParams, EvaluateParams, ProtectParams, RuntimeParams, parse_params
 from unseg_core.protect.engine import protect_dataset
 from unseg_core.protect.manifest import Settings
@@ -34,14 +34,17 @@ SMALL = EvaluateParams(
 )
 
 
+def in_memory(layout: Layout, *, test: bool = False, test_share: float = 0.01, size: int = 32) -> LabelledImages:
+    return load_samples([(layout, one) for one in part_of(layout, test=test, test_share=test_share)], size)
+
+
 def test_copy_is_split_like_its_original(tmp_path: Path, rng: np.random.Generator) -> None:
     source, copy = write_pairs(tmp_path / "source", 20, rng), tmp_path / "copy"
     (source / "images" / "photo 03.png").write_bytes(b"x")
     settings = Settings.of(DatasetParams(), ProtectParams(), method="uniform", generator_sha256=None, precision="fp32")
     protect_dataset(open_layout("folder", str(source)), UniformNoise(), settings, str(copy))
     clean = sorted(p.stem for p in (source / "images").iterdir())
-    train = load_split(open_layout("folder", str(copy)), test=False, test_share=0.25, size=32)
-    test = load_split(open_layout("folder", str(copy)), test=True, test_share=0.25, size=32)
+    train, test = (in_memory(open_layout("folder", str(copy)), test=test, test_share=0.25) for test in (False, True))
     assert sorted([*train.ids, *test.ids]) == [one for one in clean if one != "photo 03"]
     assert train.images.shape == (len(train.ids), 3, 32, 32)
     assert train.labels.unique().tolist() == [0, 1]
@@ -54,7 +57,7 @@ def test_copy_is_split_like_its_original(tmp_path: Path, rng: np.random.Generato
 def scenes(tmp_path: Path, count: int, size: int) -> LabelledImages:
     write_scenes(tmp_path / "scenes", count=count, size=64, seed=5)
     layout = open_layout("folder", str(tmp_path / "scenes"))
-    return load_split(layout, test=False, test_share=0.01, size=size)
+    return in_memory(layout, size=size)
 
 
 @pytest.mark.slow
@@ -112,7 +115,7 @@ def tiny_split(task: str, root: Path) -> tuple[SegmentedImages, tuple[str, ...]]
     _, make, name = MAKERS[task]
     make(root)
     layout = open_layout(name, str(root))
-    return open_split(layout, test=False, test_share=0.01, size=64), layout.classes
+    return open_samples([(layout, one) for one in layout.samples()], 64), layout.classes
 
 
 @pytest.mark.parametrize("task", list(MAKERS))
@@ -139,6 +142,33 @@ def test_seeds_of_segments_side_by_side(tmp_path: Path) -> None:
     assert evaluate_seeds(data, data, classes, together, ONE_THREAD, tmp_path / "other") == one_by_one
 
 
+def test_a_split_that_fits_no_memory_trains_alike(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Batches are the same to the byte, and so is what a model learns; processes of their own take such a split too."""
+    torch.set_num_threads(1)
+    layout = open_layout("folder", str(write_pairs(tmp_path / "data", 10, rng)))
+    placed = [(layout, one) for one in layout.samples()]
+    kept = open_labelled(placed, 32, memory_gib=10 * 32 * 32 * 4 / 2**30, workers=3)
+    listed = open_labelled(placed, 32, memory_gib=9 * 32 * 32 * 4 / 2**30, workers=3)
+    assert isinstance(kept, LabelledImages)
+    assert isinstance(listed, ListedImages)
+    assert listed.ids == kept.ids
+    for draws in (None, 5):
+        one, other = (
+            split.batch([7, 0, 3], CPU, None if draws is None else np.random.default_rng(draws))
+            for split in (kept, listed)
+        )
+        assert torch.equal(one.images, other.images)
+        assert one.labels is not None
+        assert other.labels is not None
+        assert torch.equal(one.labels, other.labels)
+    recipe = EvaluateParams(model="unet", width="tiny", size=32, epochs=2, batch_size=4, seeds=(0, 1), parallel=2)
+    found = [
+        evaluate_seeds(split, kept, layout.classes, recipe, ONE_THREAD, tmp_path / name)
+        for split, name in ((kept, "kept"), (listed, "listed"))
+    ]
+    assert found[0] == found[1]
+
+
 def test_segments_are_split_like_label_maps(tmp_path: Path, rng: np.random.Generator) -> None:
     source, copy = write_pairs(tmp_path / "source", 12, rng), tmp_path / "copy"
     (source / "images" / "photo 03.png").write_bytes(b"x")
@@ -146,9 +176,9 @@ def test_segments_are_split_like_label_maps(tmp_path: Path, rng: np.random.Gener
     protect_dataset(open_layout("folder", str(source)), UniformNoise(), settings, str(copy))
     layout = open_layout("folder", str(copy))
     for test in (False, True):
-        maps = load_split(layout, test=test, test_share=0.25, size=32)
-        assert open_split(layout, test=test, test_share=0.25, size=32).ids == maps.ids
-    batch = open_split(layout, test=False, test_share=0.25, size=32).batch([0, 1], CPU)
+        placed = [(layout, one) for one in part_of(layout, test=test, test_share=0.25)]
+        assert open_samples(placed, 32).ids == in_memory(layout, test=test, test_share=0.25).ids
+    batch = open_samples(placed, 32).batch([0, 1], CPU)
     assert batch.images.shape == (2, 3, 32, 32)
     assert [(one.height, one.width) for one in batch.annotations] == [(40, 48), (40, 48)]
     whole = SegmentedImages(root=str(source), samples=tuple(open_layout("folder", str(source)).samples()), size=32)

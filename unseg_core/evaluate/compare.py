@@ -23,7 +23,7 @@ from unseg_core.evaluate.scoring import METERS
 from unseg_core.evaluate.splits import open_test, open_training
 from unseg_core.evaluate.statistics import compare_paired, mean_and_deviation
 from unseg_core.evaluate.training import ALONE, Split
-from unseg_core.params import EvaluateParams, RuntimeParams, check_range
+from unseg_core.params import EXECUTION, EvaluateParams, RuntimeParams, check_range
 from unseg_core.protect.manifest import read_summary
 from unseg_core.train.processes import Processes, join_processes
 
@@ -111,7 +111,7 @@ def compare_versions(comparison: Comparison) -> dict[str, Any]:
         "source": comparison.versions[0].original.root,
         "metric": METERS[params.task][0],
         "classes": list(comparison.versions[0].original.classes),
-        "recipe": {key: value for key, value in asdict(params).items() if key != "parallel"},
+        "recipe": {key: value for key, value in asdict(params).items() if key not in EXECUTION},
         "test_images": len(test.ids),
         "versions": [
             {**_summary(version, results, reference if number else None), "train_images": images}
@@ -155,7 +155,8 @@ def _table(results: Sequence[SeedResult]) -> bytes:
 
 def _fingerprint(comparison: Comparison, version: Version) -> str:
     """Of everything that decides the result of a seed."""
-    recipe = asdict(replace(comparison.params, seeds=(0,), parallel=1))
+    whole = asdict(replace(comparison.params, seeds=(0,)))
+    recipe = {key: value for key, value in whole.items() if key not in EXECUTION}
     runtime = {"precision": comparison.runtime.precision, "device": comparison.runtime.device}
     original = version.original
     data: list[object] = [original.name, list(original.classes), sorted(storage.list_sizes(original.root))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,25 +47,63 @@ def _flip(images: Tensor, labels: Tensor, rng: Draws) -> tuple[Tensor, Tensor]:
     return images, torch.where(flipped.view(-1, 1, 1), labels.flip(-1), labels)
 
 
-def load_split(layout: Layout, *, test: bool, test_share: float, size: int) -> LabelledImages:
-    """Load the training or the test part of a data set.
+@dataclass(frozen=True, kw_only=True)
+class ListedImages:
+    """A split of any length for the semantic tasks: every batch is read anew, the same as from memory."""
+
+    placed: Sequence[tuple[Layout, Sample]]
+    size: int
+    workers: int = 1
+    """Images that are read at the same time."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(sample.id for _, sample in self.placed)
+
+    def batch(self, rows: Sequence[int], device: torch.device, rng: Draws | None = None) -> Batch:
+        """As LabelledImages.batch.
+
+        Raises:
+            DataError: a file is damaged; the message names it.
+        """
+        read = load_samples([self.placed[row] for row in rows], self.size, self.workers)
+        return read.batch(range(len(rows)), device, rng)
+
+
+BYTES_OF_PIXEL = 4
+"""Three channels and a label."""
+
+
+def open_labelled(
+    placed: Sequence[tuple[Layout, Sample]], size: int, *, memory_gib: float, workers: int
+) -> LabelledImages | ListedImages:
+    """In memory where it takes at most so much.
 
     Raises:
-        DataError: the part is empty, or a file is damaged.
+        DataError: a file is damaged.
     """
-    return load_samples([(layout, one) for one in part_of(layout, test=test, test_share=test_share)], size)
+    if len(placed) * size * size * BYTES_OF_PIXEL > memory_gib * 2**30:
+        return ListedImages(placed=placed, size=size, workers=workers)
+    return load_samples(placed, size, workers)
 
 
-def load_samples(placed: Sequence[tuple[Layout, Sample]], size: int) -> LabelledImages:
+def load_samples(placed: Sequence[tuple[Layout, Sample]], size: int, workers: int = 1) -> LabelledImages:
     """Load samples, each from its own data set.
 
     Raises:
         DataError: a file is damaged.
     """
-    loaded = [load_one(layout, sample, size) for layout, sample in placed]
+    side = (len(placed), size, size)
+    images, labels = np.empty((*side, 3), dtype=np.uint8), np.empty(side, dtype=np.uint8)
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        try:
+            for row, one in enumerate(pool.map(lambda item: load_one(item[0], item[1], size), placed)):
+                images[row], labels[row] = one
+        finally:
+            pool.shutdown(cancel_futures=True)
     return LabelledImages(
-        images=torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image, _ in loaded])),
-        labels=torch.from_numpy(np.stack([labels for _, labels in loaded])),
+        images=torch.from_numpy(images.transpose(0, 3, 1, 2).copy()),
+        labels=torch.from_numpy(labels),
         ids=tuple(sample.id for _, sample in placed),
     )
 

@@ -13,7 +13,6 @@ from unseg_core import storage
 from unseg_core.data.layouts import Layout
 from unseg_core.data.sample import Annotation, Sample, annotation_for
 from unseg_core.evaluate.batch import Batch, Draws, Frame, Objects
-from unseg_core.evaluate.dataset import part_of
 from unseg_core.evaluate.targets import objects_of, square_image
 from unseg_core.images import decode_image
 from unseg_core.model.parts import normalise
@@ -62,17 +61,8 @@ class SegmentedImages:
         return image, objects_of(annotation, frame, flip=flip), frame, annotation
 
 
-def open_split(layout: Layout, *, test: bool, test_share: float, size: int) -> SegmentedImages:
-    """The training or the test part of a data set, divided as for the semantic tasks.
-
-    Raises:
-        DataError: the part is empty.
-    """
-    samples = part_of(layout, test=test, test_share=test_share)
-    return SegmentedImages(root=layout.root, samples=tuple(samples), size=size)
-
-
-def open_samples(placed: Sequence[tuple[Layout, Sample]], size: int) -> SegmentedImages:
+def open_samples(placed: Sequence[tuple[Layout, Sample]], size: int, *, workers: int = 1) -> SegmentedImages:
     """Samples, each from its own data set."""
     roots = tuple(layout.root for layout, _ in placed)
-    return SegmentedImages(root=roots[0], samples=tuple(sample for _, sample in placed), size=size, roots=roots)
+    samples = tuple(sample for _, sample in placed)
+    return SegmentedImages(root=roots[0], samples=samples, size=size, roots=roots, workers=workers)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from unseg_core.data.layouts import Layout
 from unseg_core.data.sample import Sample
 from unseg_core.errors import DataError
 from unseg_core.evaluate.copies import check_copy
-from unseg_core.evaluate.dataset import load_samples, load_split, part_of
+from unseg_core.evaluate.dataset import open_labelled, part_of
 from unseg_core.evaluate.scoring import SEMANTIC
-from unseg_core.evaluate.segmented import open_samples, open_split
+from unseg_core.evaluate.segmented import open_samples
 from unseg_core.evaluate.training import Split
 from unseg_core.params import EvaluateParams
 
@@ -40,14 +40,23 @@ def open_training(
         copy: the protected copy to train on; None trains on the original.
         protected_share: of the training images, taken from the copy.
     """
-    train_of: Callable[..., Split] = load_samples if recipe.task in SEMANTIC else open_samples
-    return train_of(training_samples(original, copy, test_share, protected_share), recipe.size)
+    return open_placed(training_samples(original, copy, test_share, protected_share), recipe)
 
 
 def open_test(original: Layout, recipe: EvaluateParams, *, test_share: float) -> Split:
     """Clean images that no training sees."""
-    test_of: Callable[..., Split] = load_split if recipe.task in SEMANTIC else open_split
-    return test_of(original, test=True, test_share=test_share, size=recipe.size)
+    return open_placed([(original, one) for one in part_of(original, test=True, test_share=test_share)], recipe)
+
+
+def open_placed(placed: Sequence[Placed], recipe: EvaluateParams) -> Split:
+    """Samples as the recipe's task takes them.
+
+    Raises:
+        DataError: a file is damaged.
+    """
+    if recipe.task in SEMANTIC:
+        return open_labelled(placed, recipe.size, memory_gib=recipe.memory_gib, workers=recipe.workers)
+    return open_samples(placed, recipe.size, workers=recipe.workers)
 
 
 def training_samples(

@@ -6,7 +6,7 @@
 
 from unseg_core.params.build import build
 from unseg_core.params.checks import check_name, check_range
-from unseg_core.params.evaluate import AuditParams, EvaluateParams, RunParams
+from unseg_core.params.evaluate import EXECUTION, AuditParams, EvaluateParams, RunParams
 from unseg_core.params.profile import Params, ReportParams, TrackingParams, parse_params
 from unseg_core.params.protect import BaselinesParams, DatasetParams, ExecutionParams, ProtectParams
 from unseg_core.params.runtime import RuntimeParams
@@ -14,6 +14,7 @@ from unseg_core.params.sources import LayoutName, SourceParams
 from unseg_core.params.train import TrainParams, WeightsParams
 
 __all__ = [
+    "EXECUTION",
     "AuditParams",
     "BaselinesParams",
     "DatasetParams",

@@ -8,6 +8,9 @@ from typing import Any, Literal
 from unseg_core.errors import ParameterError
 from unseg_core.params.checks import check_range
 
+EXECUTION = ("parallel", "workers", "memory_gib")
+"""Of EvaluateParams, what changes no result."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateParams:
@@ -41,6 +44,11 @@ class EvaluateParams:
     seeds: tuple[int, ...] = (0, 1, 2)
     parallel: int = 1
     """Seeds trained at the same time, each in a process of its own with an equal share of runtime.threads."""
+    workers: int = 4
+    """Images that are read at the same time."""
+    memory_gib: float = 8.0
+    """Images and labels of a semantic split are kept in memory if they take at most so much; else every batch is read
+    anew. Other tasks always do that."""
     test_every: int = 5
     """Test after every so many epochs (and always after the last) for the curves."""
     defences: tuple[str, ...] = ()
@@ -56,6 +64,8 @@ class EvaluateParams:
         check_range("evaluate.learning_rate", self.learning_rate, 1e-9, 1.0)
         check_range("evaluate.weight_decay", self.weight_decay, 0.0, 1.0)
         check_range("evaluate.clip_norm", self.clip_norm, 0.0, 1e6)
+        check_range("evaluate.workers", self.workers, 1, 1024)
+        check_range("evaluate.memory_gib", self.memory_gib, 0.0, 1e6)
         check_range("evaluate.test_every", self.test_every, 1, 100_000)
         check_range("evaluate.parallel", self.parallel, 1, 1024)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):

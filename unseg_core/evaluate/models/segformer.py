@@ -1,4 +1,4 @@
-"""SegFormer (Xie et al., NeurIPS 2021, arXiv 2105.15203) from segmentation-models-pytorch: MiT encoders, an MLP decoder."""
+"""SegFormer (Xie et al., NeurIPS 2021, arXiv 2105.15203) from segmentation-models-pytorch, with its MiT encoders."""
 
 from __future__ import annotations
 
