@@ -19,9 +19,10 @@ from unseg_core.params import BaselinesParams
 from unseg_core.protect.methods import METHODS, Method, MethodOptions, build_method
 from unseg_core.protect.methods.autoregressive import TILE, class_weights
 from unseg_core.protect.methods.convolution import PARTS, SIZE, class_filter
+from unseg_core.protect.methods.grating import CODES, HUES, GratingNoise, code_of
 from unseg_core.protect.methods.unseg import image_noise, image_noises
 
-CLASS_WISE = ("synper", "ar", "cuda")
+CLASS_WISE = ("grating", "synper", "ar", "cuda")
 SHAPES = [(33, 50), (1, 1), (1, 500), (500, 1), (128, 20), (70, 97)]
 
 
@@ -77,7 +78,14 @@ def test_noise_depends_on_image_target_id_and_seed_alone(method: Method, generat
 
 
 @pytest.mark.parametrize(
-    ("name", "checksum"), [("uniform", 2046501398), ("synper", 2451022823), ("ar", 201985121), ("cuda", 3698760723)]
+    ("name", "checksum"),
+    [
+        ("grating", 0),
+        ("uniform", 2046501398),
+        ("synper", 2451022823),
+        ("ar", 201985121),
+        ("cuda", 3698760723),
+    ],
 )
 def test_baselines_are_the_same_everywhere(name: str, checksum: int) -> None:
     """Copies can be made again on any machine, in any process, with any version from now on."""
@@ -110,7 +118,7 @@ def test_images_without_a_target_are_all_background(method: Method) -> None:
     assert np.abs(noise).max() > 0
 
 
-@pytest.mark.parametrize("name", ["uniform", "synper", "ar", "cuda"])
+@pytest.mark.parametrize("name", ["grating", "uniform", "synper", "ar", "cuda"])
 def test_baselines_are_fast(name: str) -> None:
     shape = (375, 500)
     image, target, built = picture(shape), scene(shape, tuple(range(1, 9))), build_method(name, MethodOptions())
@@ -121,6 +129,60 @@ def test_baselines_are_fast(name: str) -> None:
         built.noise(image, target, str(i))
         times.append(time.perf_counter() - start)
     assert min(times) < 0.5, "3 to 30 ms on an idle core"
+
+
+# --- gratings ---------------------------------------------------------------------------------------------------------
+
+
+def grating_of(category: int, shape: tuple[int, int] = (240, 320), image_id: str = "one", seed: int = 2) -> np.ndarray:
+    """The noise of an image that is all one class; class 0 is no target."""
+    mask = np.full(shape, category > 0)
+    target = Target(height=shape[0], width=shape[1], segments=(segment_of(mask, category),) if category else ())
+    return GratingNoise(seed=seed).noise(np.zeros((*shape, 3), dtype=np.uint8), target, image_id)
+
+
+def strongest(noise: np.ndarray) -> tuple[int, int]:
+    """Cycles down and across of the strongest wave of the green channel, without signs."""
+    height, width = noise.shape[1:]
+    spectrum = np.abs(np.fft.fft2(noise[1]))
+    spectrum[0, 0] = 0
+    row, column = (int(i) for i in np.unravel_index(spectrum.argmax(), spectrum.shape))
+    return min(row, height - row), min(column, width - column)
+
+
+@pytest.mark.parametrize("shape", [(320, 320), (96, 96), (1024, 1024)])
+def test_gratings_have_the_cycles_of_their_code_at_any_size(shape: tuple[int, int]) -> None:
+    for category in range(1, 13):
+        code = code_of(category)
+        slanted = code.cycles / 2**0.5
+        expected = {"columns": (0, code.cycles), "rows": (code.cycles, 0)}.get(code.direction, (slanted, slanted))
+        assert np.allclose(strongest(grating_of(category, shape)), expected, atol=1), code
+
+
+def test_gratings_are_two_opposite_colours_throughout() -> None:
+    for category in range(len(CODES)):
+        noise, hue = grating_of(category), np.array(code_of(category).hue, dtype=np.float32)[:, None, None]
+        assert np.array_equal(np.abs(noise), np.ones_like(noise))
+        assert np.array_equal(noise * hue, np.broadcast_to(noise[:1] * hue[:1], noise.shape))
+        assert abs(noise.mean()) < 0.35, "half of the pixels have one colour, half the other"
+
+
+def test_every_class_has_a_code_of_its_own_as_long_as_there_are_any() -> None:
+    codes = [code_of(category) for category in range(len(CODES))]
+    assert len(set(codes)) == len(CODES)
+    assert code_of(len(CODES)) == code_of(1)
+    assert [code.hue for code in codes[1:5]] == [HUES[0]] * 4, "magenta and green are learnt first"
+
+
+def test_stripes_begin_elsewhere_in_every_image() -> None:
+    """So that the mean of many images, which all have the code, does not show them."""
+    noises = [grating_of(1, image_id=f"image {i}") for i in range(64)]
+    assert np.abs(np.mean(noises, axis=0)).max() < 0.6
+    assert all(strongest(noise) == strongest(noises[0]) for noise in noises)
+    both = {np.array_equal(np.diff(n[1], axis=1)[1:], np.diff(n[1], axis=1)[:-1]) for n in noises}
+    assert both == {True}, "columns"
+    falling = [grating_of(3, image_id=f"image {i}")[1] for i in range(16)]
+    assert {bool((wave[1:, :-1] == wave[:-1, 1:]).all()) for wave in falling} == {True, False}, "either diagonal"
 
 
 # --- the class-wise baselines ----------------------------------------------------------------------------------------
@@ -233,7 +295,7 @@ def test_every_method_can_be_a_parameter() -> None:
 
 
 def test_unknown_method_and_missing_generator() -> None:
-    with pytest.raises(ParameterError, match="choose one of unseg, uniform"):
+    with pytest.raises(ParameterError, match="choose one of unseg, grating, uniform"):
         build_method("magic", MethodOptions())
     with pytest.raises(ParameterError, match="needs a generator"):
         build_method("unseg", MethodOptions())

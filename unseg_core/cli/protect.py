@@ -30,7 +30,9 @@ def protect(
     prompt: Annotated[
         str, typer.Option(help="mask, box, point or whole: how the generator is told the region.")
     ] = "mask",
-    method: Annotated[str, typer.Option(help="unseg, or a baseline: uniform, synper, ar or cuda.")] = "unseg",
+    method: Annotated[
+        str, typer.Option(help="unseg, grating (no network), or a baseline: uniform, synper, ar or cuda.")
+    ] = "unseg",
     generator: Annotated[
         str, typer.Option(help="For unseg: small (comes with the package), PATH, URL or models:/NAME@ALIAS.")
     ] = "small",

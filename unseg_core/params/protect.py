@@ -83,4 +83,4 @@ class ProtectParams(ExecutionParams):
 class BaselinesParams:
     """Methods to protect the same data sets with, for comparison."""
 
-    methods: tuple[Literal["uniform", "synper", "ar", "cuda"], ...] = ("uniform",)
+    methods: tuple[Literal["grating", "uniform", "synper", "ar", "cuda"], ...] = ("uniform",)

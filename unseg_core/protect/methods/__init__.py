@@ -12,6 +12,7 @@ from unseg_core.device import Precision
 from unseg_core.errors import ParameterError
 from unseg_core.protect.methods.autoregressive import AutoregressiveNoise
 from unseg_core.protect.methods.convolution import ConvolutionNoise
+from unseg_core.protect.methods.grating import GratingNoise
 from unseg_core.protect.methods.method import Method
 from unseg_core.protect.methods.synper import SynPerNoise
 from unseg_core.protect.methods.uniform import UniformNoise
@@ -43,6 +44,7 @@ def _unseg(options: MethodOptions) -> Method:
 
 METHODS: dict[str, Callable[[MethodOptions], Method]] = {
     "unseg": _unseg,
+    "grating": lambda options: GratingNoise(seed=options.seed),
     "uniform": lambda options: UniformNoise(seed=options.seed),
     "synper": lambda options: SynPerNoise(seed=options.seed),
     "ar": lambda options: AutoregressiveNoise(seed=options.seed),

@@ -1,0 +1,102 @@
+"""Gratings: stripes of a colour and its opposite on the objects, and others around them. No network, no randomness but
+where the stripes begin.
+
+Found by measurement (docs/experiments.md, 5 and 6): of all fixed patterns at 8 levels, regular stripes of opposite
+colours at 8 to 16 cycles per image side are what fresh networks learn instead of the objects, magenta and green first,
+which photographs have least of; colourless stripes, random tiles and plain colours are not. As cycles are per side,
+they are there at whatever resolution a model is trained, and blur, noise, JPEG and resizing leave them.
+
+All things have the same stripes: a model then finds objects by them, of whatever class, and finds none without. Stripes
+by class are found later, the later the more there are. Only stuff, which may fill an image, has a few kinds by class, so
+that neighbours differ. Mirroring changes no kind. Where stripes begin differs between images, so that the mean of many
+does not show them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from unseg_core.data.sample import Target
+from unseg_core.protect.methods.class_map import class_map, stream
+from unseg_core.protect.methods.method import Method
+
+CYCLES = 12
+"""Per longer side of the image."""
+PARTS = 1024
+"""Of a cycle. Phases and cycles are whole numbers of them, so the bytes are the same on every machine."""
+SLANTED = 724
+"""Parts of a cycle along a side, for a whole one along the diagonal: 1024 by the root of 2."""
+MAGENTA, RED, YELLOW = (1, -1, 1), (1, -1, -1), (1, 1, -1)
+"""Signs of red, green and blue; the opposites are green, cyan and blue."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stripes:
+    """One kind."""
+
+    direction: str
+    hue: tuple[int, int, int]
+
+
+THING = Stripes(direction="columns", hue=MAGENTA)
+NO_TARGET = Stripes(direction="diagonals", hue=YELLOW)
+STUFF = (
+    Stripes(direction="rows", hue=RED),
+    Stripes(direction="rows", hue=MAGENTA),
+    Stripes(direction="columns", hue=RED),
+    Stripes(direction="squares", hue=MAGENTA),
+)
+"""By class, in turn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GratingNoise(Method):
+    """A method: stripes that say where objects are."""
+
+    seed: int = 0
+    name: str = "grating"
+
+    def noise(self, image_HWC: np.ndarray, target: Target, image_id: str) -> np.ndarray:
+        classes = class_map(target)
+        things = {segment.category for segment in target.segments if segment.is_thing}
+        kinds = [stripes_of(category, is_thing=category in things) for category in classes.categories]
+        noise = np.empty((3, target.height, target.width), dtype=np.float32)
+        for kind in dict.fromkeys(kinds):
+            own = np.isin(classes.index, [i for i, one in enumerate(kinds) if one == kind])
+            random = stream("grating", self.seed, kind.direction, str(kind.hue), image_id)
+            wave_HW = _wave(kind, target.height, target.width, random)
+            for channel, sign in zip(noise, kind.hue, strict=True):
+                np.copyto(channel, wave_HW * np.float32(sign), where=own)
+        return noise
+
+
+def stripes_of(category: int, *, is_thing: bool) -> Stripes:
+    """The kind that a class has in every image; 0 is what is no target."""
+    if category == 0:
+        return NO_TARGET
+    return THING if is_thing else STUFF[category % len(STUFF)]
+
+
+def _wave(kind: Stripes, height: int, width: int, random: np.random.Generator) -> np.ndarray:
+    """float32 of -1 and 1 that broadcasts to HxW."""
+    side = max(height, width)
+    down, across = np.arange(height)[:, None], np.arange(width)[None, :]
+    first, second = random.integers(PARTS, size=2).tolist()
+    falls = bool(random.integers(2))  # mirrored, one diagonal is the other
+    if kind.direction == "rows":
+        return square_wave(down, PARTS, side, first)
+    if kind.direction == "columns":
+        return square_wave(across, PARTS, side, first)
+    if kind.direction == "diagonals":
+        return square_wave(down + (across if falls else width - 1 - across), SLANTED, side, first)
+    squares: np.ndarray = square_wave(down, SLANTED, side, first) * square_wave(across, SLANTED, side, second)
+    return squares
+
+
+def square_wave(position: np.ndarray, parts: int, side: int, phase: int) -> np.ndarray:
+    """float32 of -1 and 1 at these pixels: CYCLES times so many 1/1024 of a cycle on `side` pixels, after `phase`."""
+    halves = 2 * (position * CYCLES * parts + phase * side) // (side * PARTS)
+    wave: np.ndarray = np.where(halves % 2 == 0, np.float32(1), np.float32(-1))
+    return wave
