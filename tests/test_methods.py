@@ -19,10 +19,10 @@ from unseg_core.params import BaselinesParams
 from unseg_core.protect.methods import METHODS, Method, MethodOptions, build_method
 from unseg_core.protect.methods.autoregressive import TILE, class_weights
 from unseg_core.protect.methods.convolution import PARTS, SIZE, class_filter
-from unseg_core.protect.methods.grating import CODES, HUES, GratingNoise, code_of
+from unseg_core.protect.methods.grating import CYCLES, GratingNoise, stripes_of
 from unseg_core.protect.methods.unseg import image_noise, image_noises
 
-CLASS_WISE = ("grating", "synper", "ar", "cuda")
+CLASS_WISE = ("synper", "ar", "cuda")
 SHAPES = [(33, 50), (1, 1), (1, 500), (500, 1), (128, 20), (70, 97)]
 
 
@@ -64,7 +64,8 @@ def test_noise_has_the_image_s_shape_and_range(method: Method, shape: tuple[int,
     assert noise.dtype == np.float32
     assert np.isfinite(noise).all()
     assert np.abs(noise).max() <= 1.0
-    assert not np.all(noise == noise[:, :1, :1]) or shape == (1, 1)
+    across_only = method.name == "grating"  # whose columns are upright
+    assert not np.all(noise == noise[:, :1, :1]) or shape == (1, 1) or (across_only and shape[1] == 1)
 
 
 def test_noise_depends_on_image_target_id_and_seed_alone(method: Method, generator_file: Path) -> None:
@@ -80,7 +81,7 @@ def test_noise_depends_on_image_target_id_and_seed_alone(method: Method, generat
 @pytest.mark.parametrize(
     ("name", "checksum"),
     [
-        ("grating", 0),
+        ("grating", 1901641478),
         ("uniform", 2046501398),
         ("synper", 2451022823),
         ("ar", 201985121),
@@ -134,10 +135,13 @@ def test_baselines_are_fast(name: str) -> None:
 # --- gratings ---------------------------------------------------------------------------------------------------------
 
 
+THINGS, STUFF = (1, 7), (2, 3, 4, 5)
+
+
 def grating_of(category: int, shape: tuple[int, int] = (240, 320), image_id: str = "one", seed: int = 2) -> np.ndarray:
-    """The noise of an image that is all one class; class 0 is no target."""
-    mask = np.full(shape, category > 0)
-    target = Target(height=shape[0], width=shape[1], segments=(segment_of(mask, category),) if category else ())
+    """The noise of an image that is all one class; 0 is no target."""
+    whole = segment_of(np.ones(shape, dtype=bool), category, is_thing=category in THINGS)
+    target = Target(height=shape[0], width=shape[1], segments=(whole,) if category else ())
     return GratingNoise(seed=seed).noise(np.zeros((*shape, 3), dtype=np.uint8), target, image_id)
 
 
@@ -151,38 +155,47 @@ def strongest(noise: np.ndarray) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("shape", [(320, 320), (96, 96), (1024, 1024)])
-def test_gratings_have_the_cycles_of_their_code_at_any_size(shape: tuple[int, int]) -> None:
-    for category in range(1, 13):
-        code = code_of(category)
-        slanted = code.cycles / 2**0.5
-        expected = {"columns": (0, code.cycles), "rows": (code.cycles, 0)}.get(code.direction, (slanted, slanted))
-        assert np.allclose(strongest(grating_of(category, shape)), expected, atol=1), code
+def test_gratings_have_their_cycles_at_any_size(shape: tuple[int, int]) -> None:
+    slanted = CYCLES / 2**0.5
+    expected = {"columns": (0, CYCLES), "rows": (CYCLES, 0), "diagonals": (slanted,) * 2, "squares": (slanted,) * 2}
+    for category in (0, 1, *STUFF):
+        kind = stripes_of(category, is_thing=category in THINGS)
+        assert np.allclose(strongest(grating_of(category, shape)), expected[kind.direction], atol=1), kind
 
 
-def test_gratings_are_two_opposite_colours_throughout() -> None:
-    for category in range(len(CODES)):
-        noise, hue = grating_of(category), np.array(code_of(category).hue, dtype=np.float32)[:, None, None]
+def test_gratings_are_two_opposite_colours() -> None:
+    for category in (0, 1, *STUFF):
+        noise = grating_of(category)
+        hue = np.array(stripes_of(category, is_thing=category in THINGS).hue, dtype=np.float32)[:, None, None]
         assert np.array_equal(np.abs(noise), np.ones_like(noise))
         assert np.array_equal(noise * hue, np.broadcast_to(noise[:1] * hue[:1], noise.shape))
-        assert abs(noise.mean()) < 0.35, "half of the pixels have one colour, half the other"
+        share = (noise[1] > 0).mean()
+        assert 0.4 < share < 0.6, "as much of the one as of the other"
 
 
-def test_every_class_has_a_code_of_its_own_as_long_as_there_are_any() -> None:
-    codes = [code_of(category) for category in range(len(CODES))]
-    assert len(set(codes)) == len(CODES)
-    assert code_of(len(CODES)) == code_of(1)
-    assert [code.hue for code in codes[1:5]] == [HUES[0]] * 4, "magenta and green are learnt first"
+def test_things_have_one_kind_of_stripes_and_stuff_has_several() -> None:
+    assert np.array_equal(grating_of(1), grating_of(7))
+    kinds = {stripes_of(0, is_thing=False), stripes_of(1, is_thing=True)}
+    kinds |= {stripes_of(one, is_thing=False) for one in STUFF}
+    assert len(kinds) == 6
+    assert stripes_of(2, is_thing=False) == stripes_of(6, is_thing=False)
+
+
+def test_stripes_of_neighbours_go_on_behind_them() -> None:
+    """Two things of different classes are one grating, cut along the target."""
+    target = scene((90, 120), (1, 7))
+    noise = GratingNoise(seed=2).noise(picture((90, 120)), target, "one")
+    assert np.array_equal(noise[:, target.mask], grating_of(1, (90, 120))[:, target.mask])
+    assert np.array_equal(noise[:, ~target.mask], grating_of(0, (90, 120))[:, ~target.mask])
 
 
 def test_stripes_begin_elsewhere_in_every_image() -> None:
-    """So that the mean of many images, which all have the code, does not show them."""
+    """So the mean of many images does not show them."""
     noises = [grating_of(1, image_id=f"image {i}") for i in range(64)]
     assert np.abs(np.mean(noises, axis=0)).max() < 0.6
-    assert all(strongest(noise) == strongest(noises[0]) for noise in noises)
-    both = {np.array_equal(np.diff(n[1], axis=1)[1:], np.diff(n[1], axis=1)[:-1]) for n in noises}
-    assert both == {True}, "columns"
-    falling = [grating_of(3, image_id=f"image {i}")[1] for i in range(16)]
-    assert {bool((wave[1:, :-1] == wave[:-1, 1:]).all()) for wave in falling} == {True, False}, "either diagonal"
+    assert {strongest(noise) for noise in noises} == {(0, CYCLES)}
+    diagonals = [grating_of(0, image_id=f"image {i}")[1] for i in range(16)]
+    assert {bool((wave[1:, :-1] == wave[:-1, 1:]).all()) for wave in diagonals} == {True, False}, "falling and rising"
 
 
 # --- the class-wise baselines ----------------------------------------------------------------------------------------

@@ -1,5 +1,4 @@
-"""Gratings: stripes of a colour and its opposite on the objects, and others around them. No network, no randomness but
-where the stripes begin.
+"""Gratings: stripes of a colour and its opposite on the objects, and others around them. No network.
 
 Found by measurement (docs/experiments.md, 5 and 6): of all fixed patterns at 8 levels, regular stripes of opposite
 colours at 8 to 16 cycles per image side are what fresh networks learn instead of the objects, magenta and green first,
@@ -7,9 +6,9 @@ which photographs have least of; colourless stripes, random tiles and plain colo
 they are there at whatever resolution a model is trained, and blur, noise, JPEG and resizing leave them.
 
 All things have the same stripes: a model then finds objects by them, of whatever class, and finds none without. Stripes
-by class are found later, the later the more there are. Only stuff, which may fill an image, has a few kinds by class, so
-that neighbours differ. Mirroring changes no kind. Where stripes begin differs between images, so that the mean of many
-does not show them.
+by class are found later, the later the more there are. Only stuff, which may fill an image, has a few kinds by class,
+so that neighbours differ. Mirroring changes no kind. Where stripes begin differs between images, so that the mean of
+many does not show them.
 """
 
 from __future__ import annotations
