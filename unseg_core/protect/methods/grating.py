@@ -13,6 +13,7 @@ many does not show them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,9 @@ class Stripes:
     """One kind."""
 
     direction: str
+    """columns, rows, diagonals or squares."""
     hue: tuple[int, int, int]
+    cycles: int = CYCLES
 
 
 THING = Stripes(direction="columns", hue=MAGENTA)
@@ -61,14 +64,20 @@ class GratingNoise(Method):
         classes = class_map(target)
         things = {segment.category for segment in target.segments if segment.is_thing}
         kinds = [stripes_of(category, is_thing=category in things) for category in classes.categories]
-        noise = np.empty((3, target.height, target.width), dtype=np.float32)
-        for kind in dict.fromkeys(kinds):
-            own = np.isin(classes.index, [i for i, one in enumerate(kinds) if one == kind])
-            random = stream("grating", self.seed, kind.direction, str(kind.hue), image_id)
-            wave_HW = _wave(kind, target.height, target.width, random)
-            for channel, sign in zip(noise, kind.hue, strict=True):
-                np.copyto(channel, wave_HW * np.float32(sign), where=own)
-        return noise
+        return striped(kinds, classes.index, seed=self.seed, image_id=image_id)
+
+
+def striped(kinds: Sequence[Stripes], index_HW: np.ndarray, *, seed: int, image_id: str) -> np.ndarray:
+    """float32 3xHxW of -1 and 1: each pixel has the stripes of its index."""
+    height, width = index_HW.shape
+    noise = np.empty((3, height, width), dtype=np.float32)
+    for kind in dict.fromkeys(kinds):
+        own = np.isin(index_HW, [i for i, one in enumerate(kinds) if one == kind])
+        random = stream("grating", seed, kind.direction, str(kind.hue), image_id)
+        wave_HW = _wave(kind, height, width, random)
+        for channel, sign in zip(noise, kind.hue, strict=True):
+            np.copyto(channel, wave_HW * np.float32(sign), where=own)
+    return noise
 
 
 def stripes_of(category: int, *, is_thing: bool) -> Stripes:
@@ -85,17 +94,18 @@ def _wave(kind: Stripes, height: int, width: int, random: np.random.Generator) -
     first, second = random.integers(PARTS, size=2).tolist()
     falls = bool(random.integers(2))  # mirrored, one diagonal is the other
     if kind.direction == "rows":
-        return square_wave(down, PARTS, side, first)
+        return square_wave(down, PARTS * kind.cycles, side, first)
     if kind.direction == "columns":
-        return square_wave(across, PARTS, side, first)
+        return square_wave(across, PARTS * kind.cycles, side, first)
+    slanted = SLANTED * kind.cycles
     if kind.direction == "diagonals":
-        return square_wave(down + (across if falls else width - 1 - across), SLANTED, side, first)
-    squares: np.ndarray = square_wave(down, SLANTED, side, first) * square_wave(across, SLANTED, side, second)
+        return square_wave(down + (across if falls else width - 1 - across), slanted, side, first)
+    squares: np.ndarray = square_wave(down, slanted, side, first) * square_wave(across, slanted, side, second)
     return squares
 
 
 def square_wave(position: np.ndarray, parts: int, side: int, phase: int) -> np.ndarray:
-    """float32 of -1 and 1 at these pixels: CYCLES times so many 1/1024 of a cycle on `side` pixels, after `phase`."""
-    halves = 2 * (position * CYCLES * parts + phase * side) // (side * PARTS)
+    """float32 of -1 and 1 at these pixels: so many 1/1024 of a cycle on `side` pixels, after `phase` of them."""
+    halves = 2 * (position * parts + phase * side) // (side * PARTS)
     wave: np.ndarray = np.where(halves % 2 == 0, np.float32(1), np.float32(-1))
     return wave

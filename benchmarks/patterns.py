@@ -1,0 +1,135 @@
+"""Which noise do models learn instead of the objects? `python -m benchmarks.patterns FOLDER... --noise NOISE...`
+
+Trains the audit's small U-Net on each kind of noise and tests it on clean images; prints the mean IoU of the classes.
+With several folders of binary masks each is a class of its own. NOISE is `clean`, a method that needs no network, or
+stripes made by hand: KIND[.KIND...]/KIND, the kinds of class 1, 2, ... (in turn) and, behind the stroke, of what is no
+object. A KIND is a colour beside its opposite (m magenta, r red, y yellow, w white), a direction (c columns, r rows,
+d diagonals, s squares) and cycles per image side: `mc12/yd12` is the method `grating`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from benchmarks.rounds import machine
+from unseg_core import storage
+from unseg_core.audit.run import recipe_of
+from unseg_core.data.layouts import open_layout
+from unseg_core.data.sample import Target, annotation_for, select_target
+from unseg_core.device import keep_freed_memory
+from unseg_core.evaluate.dataset import LabelledImages, part_of, shrunk
+from unseg_core.evaluate.run import train_and_test
+from unseg_core.images import decode_image
+from unseg_core.model.budget import add_noise
+from unseg_core.params import AuditParams
+from unseg_core.protect.methods import METHODS, MethodOptions, build_method
+from unseg_core.protect.methods.grating import MAGENTA, RED, YELLOW, Stripes, striped
+
+HUES = {"m": MAGENTA, "r": RED, "y": YELLOW, "w": (1, 1, 1)}
+DIRECTIONS = {"c": "columns", "r": "rows", "d": "diagonals", "s": "squares"}
+CPU = torch.device("cpu")
+
+NoiseOf = Callable[[np.ndarray, Target, str], np.ndarray]
+"""As Method.noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One image with its objects, classes already those of the comparison."""
+
+    id: str
+    pixels: np.ndarray
+    target: Target
+
+
+def pictures(folders: Sequence[str], *, test: bool, most: int) -> list[Picture]:
+    """At most `most` images of a part, the same number from each folder."""
+    found = []
+    for number, folder in enumerate(folders, start=1):
+        layout = open_layout("auto", folder)
+        for sample in part_of(layout, test=test, test_share=0.25)[: most // len(folders)]:
+            pixels = decode_image(storage.read_file(storage.join(folder, sample.image)), sample.image).pixels
+            target = select_target(annotation_for(sample, pixels), "all", layout.classes)
+            if len(folders) > 1:
+                target = replace(target, segments=tuple(replace(one, category=number) for one in target.segments))
+            found.append(Picture(id=f"{number} {sample.id}", pixels=pixels, target=target))
+    return found
+
+
+def noise_of(name: str) -> NoiseOf | None:
+    """None for `clean`."""
+    if name == "clean":
+        return None
+    if name in METHODS:
+        return build_method(name, MethodOptions()).noise
+    objects, rest = name.split("/")
+    kinds = [kind_of(rest), *map(kind_of, objects.split("."))]
+
+    def noise(image_HWC: np.ndarray, target: Target, image_id: str) -> np.ndarray:
+        labels = target.labels.astype(np.int64)
+        return striped(kinds, np.where(labels > 0, 1 + (labels - 1) % (len(kinds) - 1), 0), seed=0, image_id=image_id)
+
+    return noise
+
+
+def kind_of(text: str) -> Stripes:
+    found = re.fullmatch(r"([mryw])([crds])(\d+)", text)
+    if found is None:
+        raise SystemExit(f"{text!r} is no kind of stripes; see --help")
+    return Stripes(hue=HUES[found[1]], direction=DIRECTIONS[found[2]], cycles=int(found[3]))
+
+
+def noised(images: Sequence[Picture], noise: NoiseOf | None, options: argparse.Namespace) -> LabelledImages:
+    """All images at the resolution of the model, the noise added at their own."""
+    loaded = []
+    for one in images:
+        pixels, mask = one.pixels, one.target.mask
+        if noise is not None:
+            values = noise(pixels, one.target, one.id)
+            pixels = add_noise(pixels, values, mask, epsilon=options.epsilon, epsilon_bg=options.epsilon_bg)
+        loaded.append(shrunk(pixels, one.target.labels.astype(np.uint8), options.size))
+    return LabelledImages(
+        images=torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image, _ in loaded])),
+        labels=torch.from_numpy(np.stack([labels for _, labels in loaded])),
+        ids=tuple(one.id for one in images),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+")
+    parser.add_argument("--noise", nargs="+", default=["clean", "uniform", "synper", "grating"])
+    parser.add_argument("--defences", nargs="+", default=["none", "gaussian:1+noise:16"], help="joined by +")
+    parser.add_argument("--epsilon", type=float, default=8)
+    parser.add_argument("--epsilon-bg", type=float, default=2)
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--views", type=int, default=4500, help="training images seen, counting every epoch")
+    parser.add_argument("--images", type=int, default=400, help="at most, to train on")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    keep_freed_memory()
+    print(machine("cpu", options.threads), flush=True)
+    train = pictures(options.folders, test=False, most=options.images)
+    test = noised(pictures(options.folders, test=True, most=options.images // 2), None, options)
+    recipe = recipe_of(AuditParams(size=options.size, views=options.views), len(train))
+    names = tuple(options.folders) if len(options.folders) > 1 else open_layout("auto", options.folders[0]).classes
+    print(f"{len(train)} training and {len(test.ids)} test images, {recipe.epochs} epochs, {len(names)} classes")
+    print(f"| noise | {' | '.join(options.defences)} |\n| --- |{' --- |' * len(options.defences)}", flush=True)
+    for name in options.noise:
+        images, scores = noised(train, noise_of(name), options), []
+        for defences in options.defences:
+            chosen = replace(recipe, defences=() if defences == "none" else tuple(defences.split("+")))
+            scores.append(train_and_test(images, test, names, chosen, options.seed, CPU).iou)
+        print(f"| {name} | {' | '.join(f'{score:.3f}' for score in scores)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
