@@ -62,6 +62,7 @@ def fit(layout: Layout, samples: tuple[Sample, ...], size: int, **settings: Any)
         ("unetplusplus", "mobilenet_v2", 120, 3e-3, 0.85),
         ("deeplabv3", "mobilenet_v2", 120, 3e-3, 0.75),
         ("deeplabv1", "vgg16", 200, 2e-3, 0.7),
+        ("segformer", "mit_b0", 200, 1e-3, 0.85),
         ("mask2former", "resnet50", 200, 2e-3, 0.85),
         ("mask2former", "swin_tiny", 500, 1e-3, 0.85),
     ],
