@@ -236,6 +236,7 @@ def test_command_line_exit_codes_and_json(source: Path, tmp_path: Path) -> None:
     [
         (["--method", "magic"], "method 'magic' is unknown; choose one of"),
         (["--generator", "nowhere.safetensors"], "nowhere.safetensors does not exist"),
+        (["--method", "uniform", "--generator", "small"], "--method uniform uses no generator; leave out --generator"),
         (["--method", "uniform", "--epsilon", "-1"], "epsilon is -1.0"),
         (["--method", "uniform", "--targets", "cat"], "'cat' is no class"),
         (["--method", "uniform", "--prompt", "smell"], "prompt is 'smell'; choose one of"),
@@ -248,3 +249,21 @@ def test_usage_errors_are_one_line_and_exit_2(source: Path, tmp_path: Path, argu
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "method"),
+    [
+        ([], "grating"),
+        (["--prompt", "box"], "grating"),
+        (["--generator", "small"], "unseg"),
+        (["--prompt", "whole"], "unseg"),
+        (["--prompt", "whole", "--method", "grating"], "grating"),
+    ],
+)
+def test_method_is_unseg_where_a_generator_is_named_or_nothing_is(
+    source: Path, tmp_path: Path, arguments: list[str], method: str
+) -> None:
+    """Stripes that mark objects have nothing to mark where the whole image is the region."""
+    invoke("protect", source, tmp_path / "copy", *arguments)
+    assert json.loads((tmp_path / "copy" / "manifest.json").read_text())["settings"]["method"] == method

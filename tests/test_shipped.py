@@ -49,7 +49,7 @@ def test_another_file_in_its_place_is_refused(tmp_path: Path, monkeypatch: pytes
 
 def test_protection_out_of_the_box(tmp_path: Path, rng: np.random.Generator) -> None:
     source = write_pairs(tmp_path / "photos", 3, rng)
-    done = CliRunner().invoke(app, ["protect", str(source), str(tmp_path / "safe"), "--json"])
+    done = CliRunner().invoke(app, ["protect", str(source), str(tmp_path / "safe"), "--method", "unseg", "--json"])
     assert done.exit_code == 0, done.output
     totals = json.loads(done.stdout)["totals"]
     assert (totals["protected"], totals["failed"]) == (3, 0)

@@ -31,11 +31,18 @@ def protect(
         str, typer.Option(help="mask, box, point or whole: how the generator is told the region.")
     ] = "mask",
     method: Annotated[
-        str, typer.Option(help="unseg, grating (no network), or a baseline: uniform, synper, ar or cuda.")
-    ] = "unseg",
+        str | None,
+        typer.Option(
+            help="grating, unseg, or a baseline: uniform, synper, ar, cuda. If not given: unseg with --generator or "
+            "--prompt whole, else grating, which needs no network."
+        ),
+    ] = None,
     generator: Annotated[
-        str, typer.Option(help="For unseg: small (comes with the package), PATH, URL or models:/NAME@ALIAS.")
-    ] = "small",
+        str | None,
+        typer.Option(
+            help="For unseg: small (comes with the package), PATH, URL or models:/NAME@ALIAS; if not given, small"
+        ),
+    ] = None,
     epsilon: Annotated[float, typer.Option(help="Budget inside the objects, 8-bit levels.")] = 8.0,
     epsilon_bg: Annotated[float, typer.Option(help="Budget outside, 8-bit levels.")] = 2.0,
     image_format: Annotated[
@@ -79,16 +86,17 @@ def protect(
             annotations=annotations,
             whole=prompt == "whole",
         )
-        file = _generator_file(method, generator)
+        how_made = method or ("unseg" if generator or prompt == "whole" else "grating")
+        file = _generator_file(how_made, generator)
         where, number = chosen_device(device, precision)
-        chosen = {"targets": targets, "prompt": prompt, "method": method, "image_format": image_format}
+        chosen = {"targets": targets, "prompt": prompt, "method": how_made, "image_format": image_format}
         chosen |= {"precision": number, "split": split or "", "masks": recorded_masks(source, masks)}
         chosen["annotations"] = recorded_annotations(source, annotations)
         settings = _settings(opened, file, {**chosen, "no_target": no_target, "seed": seed}, epsilon, epsilon_bg)
         check_source(opened, settings)
         check_target(source, target)
         options = MethodOptions(seed=seed, prompt=prompt, generator=file, device=where, precision=number)
-        recipe = Recipe(name=method, options=options)
+        recipe = Recipe(name=how_made, options=options)
         how: dict[str, Any] = {"engine": engine, "workers": workers, "batch_size": batch_size, "processes": processes}
         execution = build(Execution, {**how, "ray_address": ray_address}, "")
         if dry_run:
@@ -102,12 +110,15 @@ def protect(
     run(work, as_json)
 
 
-def _generator_file(method: str, generator: str) -> Path | None:
-    if method != "unseg":
-        return None
+def _generator_file(method: str, generator: str | None) -> Path | None:
+    from unseg_core.errors import ParameterError
     from unseg_core.model.generator_reference import resolve_generator
 
-    return resolve_generator(generator)
+    if method == "unseg":
+        return resolve_generator(generator or "small")
+    if generator:
+        raise ParameterError(f"--method {method} uses no generator; leave out --generator, or choose --method unseg")
+    return None
 
 
 def _settings(
