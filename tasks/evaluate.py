@@ -12,7 +12,7 @@ from tasks.parameters import load_params
 from tasks.results import write_csv, write_json
 from tasks.work import work_folder
 from unseg_core import storage
-from unseg_core.data.dataset import open_dataset
+from unseg_core.data.dataset import open_dataset, open_tested
 from unseg_core.device import prepare_device
 from unseg_core.evaluate.defences import parse_defences
 from unseg_core.evaluate.image_scores import score_rows
@@ -38,8 +38,10 @@ def main(arguments: list[str]) -> int | None:
     join_processes(processes, prepare_device(params.runtime))
     original, dataset = open_dataset(params.datasets[one.dataset], f"data/datasets/{one.dataset}")
     copy = None if one.train_on == original.root else open_dataset(dataset, one.train_on)[0]
+    tested = open_tested(dataset, original.root)
+    share = 0 if tested else dataset.test_share
     train, test = open_splits(
-        original, copy, recipe, test_share=dataset.test_share, protected_share=one.protected_share
+        original, copy, recipe, test_share=share, protected_share=one.protected_share, tested=tested
     )
     work = _work(name, one, recipe, dataset)
     results = evaluate_seeds(train, test, dataset.classes, recipe, params.runtime, work, processes=processes)

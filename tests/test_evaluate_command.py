@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import PROJECT, write_pairs
+from tiny_layouts import make_nwpu
 from typer.testing import CliRunner
 
 from unseg_core.cli import app
+from unseg_core.data.layouts import open_layout
 from unseg_core.evaluate.image_scores import from_rows, score_of
 
 RECIPE = (
@@ -150,3 +152,29 @@ def test_two_processes_train_as_one_does(photos: Path, tmp_path: Path) -> None:
     assert found["curve 2"] == pytest.approx(found["curve 1"], rel=1e-4)
     for one, two in zip(found[1]["versions"], found[2]["versions"], strict=True):
         assert two["mean"] == pytest.approx(one["mean"], abs=0.02)
+
+
+def test_the_official_test_split(tmp_path: Path) -> None:
+    """Protect and train on one split, test on the other."""
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    make_nwpu(source)
+    ran("protect", str(source), str(copy), "--split", "train")
+    settings = [text for one in RECIPE for text in ("--set", one)]
+    command = [
+        "evaluate",
+        str(source),
+        str(copy),
+        "--out",
+        str(tmp_path / "out"),
+        *settings,
+        "--set",
+        "evaluate.task=semantic",
+    ]
+    result = ran(*command, "--split", "train", "--test-split", "val")
+    counts = [sum(1 for _ in open_layout("nwpu", str(source), split=name).samples()) for name in ("train", "val")]
+    assert [result["versions"][1]["train_images"], result["test_images"]] == counts
+    assert "needs --split" in ran(*command, "--test-split", "val", code=2)["error"]
+    assert (
+        "has no split 'test'; it has train, val"
+        in ran(*command, "--split", "train", "--test-split", "test", code=2)["error"]
+    )

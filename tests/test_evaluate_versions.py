@@ -12,10 +12,12 @@ import pytest
 import torch
 from conftest import write_pairs
 from PIL import Image
+from tiny_layouts import make_nwpu
 
+from unseg_core.data.dataset import open_dataset, open_tested
 from unseg_core.data.layouts import open_layout
 from unseg_core.data.layouts.layout import Layout
-from unseg_core.errors import DataError, ManifestError
+from unseg_core.errors import DataError, ManifestError, ParameterError
 from unseg_core.evaluate.dataset import LabelledImages
 from unseg_core.evaluate.segmented import SegmentedImages
 from unseg_core.evaluate.splits import open_splits, protected_ids, training_samples
@@ -81,6 +83,30 @@ def test_images_that_the_copy_does_not_hold_are_left_out(tmp_path: Path, rng: np
     (source / "images" / f"{ids[0]}.png").write_bytes(b"x")
     placed = training_samples(folder(source), copy_of(source, tmp_path / "copy"), 0.25, 1.0)
     assert [sample.id for _, sample in placed] == ids[1:]
+
+
+def test_another_split_is_tested_on_whole(tmp_path: Path) -> None:
+    make_nwpu(tmp_path / "source")
+    given = DatasetParams(layout="nwpu", split="train", test_split="val")
+    original, dataset = open_dataset(given, str(tmp_path / "source"))
+    settings = Settings.of(dataset, ProtectParams(), method="uniform", generator_sha256=None, precision="fp32")
+    protect_dataset(original, UniformNoise(), settings, str(tmp_path / "copy"))
+    copy, _ = open_dataset(given, str(tmp_path / "copy"))
+    tested = open_tested(given, str(tmp_path / "source"))
+    assert tested is not None
+    train, test = open_splits(original, copy, RECIPE, test_share=0, tested=tested)
+    assert train.ids == tuple(sample.id for sample in original.samples())
+    assert test.ids == tuple(sample.id for sample in tested.samples())
+    assert not set(train.ids) & set(test.ids)
+    assert open_tested(replace(given, test_split=""), str(tmp_path / "source")) is None
+    clean = open_splits(original, None, RECIPE, test_share=0, tested=tested)[0]
+    assert not torch.equal(train.batch([0], CPU).images, clean.batch([0], CPU).images), "the copy is trained on"
+
+
+@pytest.mark.parametrize(("split", "message"), [("val", "test on another one"), ("", "needs datasets.*.split")])
+def test_the_split_that_is_tested_on_is_another_one(split: str, message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        DatasetParams(layout="nwpu", split=split, test_split="val")
 
 
 def test_another_copy_is_refused(pair: tuple[Layout, Layout], tmp_path: Path, rng: np.random.Generator) -> None:

@@ -23,6 +23,9 @@ def evaluate(
     split: Annotated[str | None, typer.Option(help="Use this split only.")] = None,
     annotations: Annotated[str | None, typer.Option(help="COCO JSON file, if not in the usual place.")] = None,
     test_share: Annotated[float, typer.Option(help="Share of the images that is tested on.")] = 0.2,
+    test_split: Annotated[
+        str | None, typer.Option(help="Test on this split instead, and train on all of --split.")
+    ] = None,
     protected_share: Annotated[
         list[float] | None,
         typer.Option(help="Of the training images, taken from a copy, the others clean; may be repeated."),
@@ -40,19 +43,27 @@ def evaluate(
     """
 
     def work() -> int:
+        from unseg_core.data.layouts import open_layout
+        from unseg_core.errors import ParameterError
         from unseg_core.evaluate.compare import Comparison, compare_versions, comparison_text, versions_of
         from unseg_core.params import EvaluateParams, RuntimeParams, build
         from unseg_core.train.processes import processes_from
 
         chosen = read_settings(params, setting or [], ("evaluate", "runtime"))
         recipe = {**chosen.get("evaluate", {}), **({"defences": defence} if defence else {})}
+        if test_split and test_split == (split or test_split):
+            raise ParameterError("--test-split needs --split, another one to train on")
         where: dict[str, Any] = {"classes": names(classes), "masks": masks, "split": split}
         where["annotations"] = annotations
+        versions = versions_of(layout, source, copies or [], protected_share or [1.0], **where)
+        original = versions[0].original
+        tested = open_layout(original.name, source, classes=original.classes, split=test_split) if test_split else None
         comparison = Comparison(
-            versions=versions_of(layout, source, copies or [], protected_share or [1.0], **where),
+            versions=versions,
             params=build(EvaluateParams, recipe, "evaluate"),
             runtime=build(RuntimeParams, chosen.get("runtime", {}), "runtime"),
-            test_share=test_share,
+            test_share=0 if tested else test_share,
+            tested=tested,
             out=out,
             processes=processes_from(os.environ),
         )

@@ -21,3 +21,16 @@ def open_dataset(params: DatasetParams, root: str) -> tuple[Layout, DatasetParam
     )
     targets = resolve_targets(params.targets, layout.classes, layout.class_ids)
     return layout, replace(params, classes=layout.classes, targets=targets)
+
+
+def open_tested(params: DatasetParams, root: str) -> Layout | None:
+    """The split that is tested on; None: a share of the images is.
+
+    Raises:
+        DataError: it is not in its layout.
+        ParameterError: an unknown split.
+    """
+    if not params.test_split:
+        return None
+    # Its annotations are in the usual place: `params.annotations` are those of the split that is trained on.
+    return open_layout(params.layout, root, classes=params.classes, split=params.test_split)

@@ -52,6 +52,8 @@ class Comparison:
     runtime: RuntimeParams
     test_share: float
     out: Path
+    tested: Layout | None = None
+    """Another split of the original, all of which is tested on; `test_share` is 0 then."""
     processes: Processes = ALONE
 
 
@@ -100,17 +102,19 @@ def compare_versions(comparison: Comparison) -> dict[str, Any]:
     """
     params = comparison.params
     parse_defences(params.defences)
-    check_range("test_share", comparison.test_share, 0.01, 0.99)
+    if comparison.tested is None:
+        check_range("test_share", comparison.test_share, 0.01, 0.99)
     join_processes(comparison.processes, prepare_device(comparison.runtime))
-    test = open_test(comparison.versions[0].original, params, test_share=comparison.test_share)
+    original = comparison.versions[0].original
+    test = open_test(original, params, test_share=comparison.test_share, tested=comparison.tested)
     found = [(one, *_evaluate(comparison, one, test)) for one in comparison.versions]
     if not comparison.processes.first:
         return {}
     reference = found[0][1]
     result = {
-        "source": comparison.versions[0].original.root,
+        "source": original.root,
         "metric": METERS[params.task][0],
-        "classes": list(comparison.versions[0].original.classes),
+        "classes": list(original.classes),
         "recipe": {key: value for key, value in asdict(params).items() if key not in EXECUTION},
         "test_images": len(test.ids),
         "versions": [
@@ -162,7 +166,8 @@ def _fingerprint(comparison: Comparison, version: Version) -> str:
     data: list[object] = [original.name, list(original.classes), sorted(storage.list_sizes(original.root))]
     if version.copy is not None:
         data += [read_summary(version.copy.root)["manifest_sha256"], version.protected_share]
-    text = json.dumps([recipe, runtime, comparison.test_share, data], sort_keys=True)
+    test = [sample.id for sample in comparison.tested.samples()] if comparison.tested else comparison.test_share
+    text = json.dumps([recipe, runtime, test, data], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -111,14 +111,14 @@ def load_samples(placed: Sequence[tuple[Layout, Sample]], size: int, workers: in
 def part_of(layout: Layout, *, test: bool, test_share: float) -> list[Sample]:
     """The samples of the training or the test part.
 
-    The split goes by the ids of all samples, so that a copy is split like its original. Images that a protected copy
-    does not hold (failed or skipped ones) are left out.
+    The split goes by the ids of all samples, so that a copy is split like its original; with a share of 0 all are
+    trained on. Images that a protected copy does not hold (failed or skipped ones) are left out.
 
     Raises:
         DataError: the part is empty.
     """
     samples = list(layout.samples())
-    held = held_ids(all_ids(layout, samples), test_share)
+    held = held_ids(all_ids(layout, samples), test_share) if test_share else frozenset()
     chosen = [sample for sample in samples if (sample.id in held) == test]
     if not chosen:
         raise DataError(f"{layout.root} has no {'test' if test else 'training'} image; change datasets.*.test_share")

@@ -20,15 +20,24 @@ Placed = tuple[Layout, Sample]
 
 
 def open_splits(
-    original: Layout, copy: Layout | None, recipe: EvaluateParams, *, test_share: float, protected_share: float = 1.0
+    original: Layout,
+    copy: Layout | None,
+    recipe: EvaluateParams,
+    *,
+    test_share: float,
+    protected_share: float = 1.0,
+    tested: Layout | None = None,
 ) -> tuple[Split, Split]:
     """Training and test images.
+
+    Args:
+        tested: another split of the original, all of which is tested on; `test_share` is 0 then.
 
     Raises:
         DataError: a part is empty, a file is damaged, or the copy is not one of the original.
     """
     train = open_training(original, copy, recipe, test_share=test_share, protected_share=protected_share)
-    return train, open_test(original, recipe, test_share=test_share)
+    return train, open_test(original, recipe, test_share=test_share, tested=tested)
 
 
 def open_training(
@@ -43,9 +52,15 @@ def open_training(
     return open_placed(training_samples(original, copy, test_share, protected_share), recipe)
 
 
-def open_test(original: Layout, recipe: EvaluateParams, *, test_share: float) -> Split:
-    """Clean images that no training sees."""
-    return open_placed([(original, one) for one in part_of(original, test=True, test_share=test_share)], recipe)
+def open_test(original: Layout, recipe: EvaluateParams, *, test_share: float, tested: Layout | None = None) -> Split:
+    """Clean images that no training sees.
+
+    Raises:
+        DataError: there is none, or a file is damaged.
+    """
+    if tested is None:
+        return open_placed([(original, one) for one in part_of(original, test=True, test_share=test_share)], recipe)
+    return open_placed([(tested, one) for one in part_of(tested, test=False, test_share=0)], recipe)
 
 
 def open_placed(placed: Sequence[Placed], recipe: EvaluateParams) -> Split:

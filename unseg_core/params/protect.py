@@ -34,11 +34,17 @@ class DatasetParams:
     prompt: Literal["mask", "box", "point", "whole"] = "mask"
     test_share: float = 0.2
     """Share of the images that evaluation keeps for testing, drawn by a hash of their ids."""
+    test_split: str = ""
+    """Instead of a share: evaluation tests on this split, and trains on all images of `split`."""
 
     def __post_init__(self) -> None:
         check_range("datasets.*.epsilon", self.epsilon, 0, 255)
         check_range("datasets.*.epsilon_bg", self.epsilon_bg, 0, 255)
         check_range("datasets.*.test_share", self.test_share, 0.01, 0.99)
+        if self.test_split and self.test_split == self.split:
+            raise ParameterError(f"datasets.*.test_split is {self.test_split!r}, as split is; test on another one")
+        if self.test_split and not self.split:
+            raise ParameterError("datasets.*.test_split needs datasets.*.split, the one to protect and to train on")
         if len(set(self.classes)) != len(self.classes) or len(self.classes) > MAX_CLASSES:
             raise ParameterError(f"datasets.*.classes needs different names, at most {MAX_CLASSES:,}")
 
