@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
     (name,) = arguments
     params = load_params()
     dataset = chosen("datasets", name, params.datasets)
-    copy, source = f"data/protected/{name}/unseg", f"data/datasets/{name}"
+    copy, source = f"data/protected/{name}/{params.audit.method}", f"data/datasets/{name}"
     original, _ = open_dataset(dataset, source)
     pair = open_pair(copy, original, settings_from(read_summary(copy)["settings"]))
     work = work_folder(f"audit-{name}", work_name(pair, params.audit), [])

@@ -506,6 +506,7 @@ def test_cost_does_not_grow_with_the_data() -> None:
         ({"seeds": [1]}, "audit.seeds needs at least two"),
         ({"minute": 1}, "audit.minute is not a parameter; did you mean 'minutes'?"),
         ({"datasets": ["photos"]}, "audit.datasets: 'photos' is not in protect.datasets"),
+        ({"method": "synper"}, "audit.method is 'synper'; this profile makes unseg, uniform"),
     ],
 )
 def test_mistakes_in_the_parameters_are_named(section: dict[str, Any], message: str) -> None:
@@ -638,14 +639,16 @@ def test_stage_is_a_gate(
     assert Path("metrics/audit/discs.json").read_bytes() == first, "DVC compares bytes"
 
 
-def test_graph_has_a_gate_for_every_audited_data_set(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("method", "made_by"), [("unseg", "protect@kvasir"), ("uniform", "baseline@kvasir-uniform")])
+def test_graph_has_a_gate_for_every_audited_data_set(method: str, made_by: str, tmp_path: Path) -> None:
     shutil.copy(PROJECT / "dvc.yaml", tmp_path)
     text = (PROJECT / "profiles" / "objects-tiny.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(text.replace("audit: {datasets: []}", "audit: {datasets: [kvasir]}"))
+    chosen = f"audit: {{datasets: [kvasir], method: {method}}}"
+    (tmp_path / "params.yaml").write_text(text.replace("audit: {datasets: [], method: unseg}", chosen))
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=tmp_path, check=True)
     nodes = {node.name: node for node in read_graph(tmp_path, ["audit"]).stages}
-    assert set(nodes["audit@kvasir"].upstream) == {"fetch@kvasir", "protect@kvasir"}
+    assert set(nodes["audit@kvasir"].upstream) == {"fetch@kvasir", made_by}
     assert nodes["audit@kvasir"].metrics == (Path("metrics/audit/kvasir.json"),)
 
 

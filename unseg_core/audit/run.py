@@ -100,7 +100,7 @@ def work_name(pair: Pair, params: AuditParams) -> str:
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
-LATER = ("datasets", "threshold", "minutes", "seeds")
+LATER = ("datasets", "method", "threshold", "minutes", "seeds")
 """Parameters that change no training."""
 
 

@@ -94,7 +94,9 @@ class AuditParams:
     """Small models trained on a copy, to say whether it may be released (docs/audit.md)."""
 
     datasets: tuple[str, ...] = ()
-    """Of protect.datasets: their copies by the generator are audited, and the stage fails unless they are protected."""
+    """Of protect.datasets: their copies are audited, and the stage fails unless they are protected."""
+    method: str = "unseg"
+    """Which copies: `unseg` or one of baselines.methods."""
     threshold: float = 0.5
     """A copy is protected if models trained on it reach at most this share of the clean models' score, at the upper end
     of the 95 % interval."""

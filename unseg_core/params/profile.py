@@ -70,6 +70,9 @@ class Params:
         for name in self.audit.datasets:
             if name not in self.protect.datasets:
                 raise ParameterError(f"audit.datasets: {name!r} is not in protect.datasets, so there is no copy of it")
+        methods = ("unseg", *self.baselines.methods)
+        if self.audit.method not in methods:
+            raise ParameterError(f"audit.method is {self.audit.method!r}; this profile makes {', '.join(methods)}")
         for name, run in self.runs.items():
             self._known(f"runs.{name}.dataset", run.dataset)
             self._check_train_on(name, run)
