@@ -85,8 +85,21 @@ PROBE: dict[str, Any] = {
     "width": "tiny",
     "batch_size": 8,
     "learning_rate": 3e-3,
+    # Without it one training of many never leaves the background, and nothing can be said.
+    "clip_norm": 1.0,
 }
-SHOWN = ("model", "encoder", "width", "size", "epochs", "batch_size", "learning_rate", "encoder_weights", "weights")
+SHOWN = (
+    "model",
+    "encoder",
+    "width",
+    "size",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "clip_norm",
+    "encoder_weights",
+    "weights",
+)
 """Of the recipe, in the result."""
 
 
