@@ -71,8 +71,10 @@ def striped(kinds: Sequence[Stripes], index_HW: np.ndarray, *, seed: int, image_
     """float32 3xHxW of -1 and 1: each pixel has the stripes of its index."""
     height, width = index_HW.shape
     noise = np.empty((3, height, width), dtype=np.float32)
-    for kind in dict.fromkeys(kinds):
-        own = np.isin(index_HW, [i for i, one in enumerate(kinds) if one == kind])
+    different = list(dict.fromkeys(kinds))
+    kind_HW = np.array([different.index(one) for one in kinds], dtype=np.uint16)[index_HW]
+    for number, kind in enumerate(different):
+        own = kind_HW == number
         random = stream("grating", seed, kind.direction, str(kind.hue), image_id)
         wave_HW = _wave(kind, height, width, random)
         for channel, sign in zip(noise, kind.hue, strict=True):
