@@ -89,17 +89,8 @@ PROBE: dict[str, Any] = {
     "clip_norm": 1.0,
 }
 SHOWN = (
-    "model",
-    "encoder",
-    "width",
-    "size",
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "clip_norm",
-    "encoder_weights",
-    "weights",
-)
+    "model", "encoder", "width", "size", "epochs", "batch_size", "learning_rate", "clip_norm", "encoder_weights", "weights"
+)  # fmt: skip
 """Of the recipe, in the result."""
 
 
