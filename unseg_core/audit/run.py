@@ -89,8 +89,9 @@ PROBE: dict[str, Any] = {
     "clip_norm": 1.0,
 }
 SHOWN = (
-    "model", "encoder", "width", "size", "epochs", "batch_size", "learning_rate", "clip_norm", "encoder_weights", "weights"
-)  # fmt: skip
+    *("model", "encoder", "width", "size", "epochs", "batch_size", "learning_rate", "clip_norm"),
+    *("encoder_weights", "weights"),
+)
 """Of the recipe, in the result."""
 
 
