@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.plain import use_plain_modules
 from benchmarks.rounds import Measured, Work, machine, matmul_peak, peak_flops, run_rounds
-from unseg_core.device import autocast, keep_freed_memory
+from unseg_core.device import autocast
+from unseg_core.memory import keep_freed_memory
 from unseg_core.model.generator import Generator
 from unseg_core.model.prompts import Prompts
 from unseg_core.model.sizes import SIZES

@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.rounds import machine
 from unseg_core.data.layouts import open_layout
-from unseg_core.device import Precision, keep_freed_memory
+from unseg_core.device import Precision
+from unseg_core.memory import keep_freed_memory
 from unseg_core.model.generator import Generator
 from unseg_core.model.sizes import SIZES
 from unseg_core.model.surrogate import Surrogate

@@ -19,7 +19,7 @@ import torch
 from benchmarks.rounds import machine
 from unseg_core.data.layouts import Layout, open_layout
 from unseg_core.data.sample import Sample
-from unseg_core.device import keep_freed_memory
+from unseg_core.memory import keep_freed_memory
 from unseg_core.model.generator import Generator
 from unseg_core.model.sizes import TINY
 from unseg_core.model.surrogate import Surrogate

@@ -22,10 +22,10 @@ from unseg_core import storage
 from unseg_core.audit.run import recipe_of
 from unseg_core.data.layouts import open_layout
 from unseg_core.data.sample import Target, annotation_for, select_target
-from unseg_core.device import keep_freed_memory
 from unseg_core.evaluate.dataset import LabelledImages, part_of, shrunk
 from unseg_core.evaluate.run import train_and_test
 from unseg_core.images import decode_image
+from unseg_core.memory import keep_freed_memory
 from unseg_core.model.budget import add_noise
 from unseg_core.params import AuditParams
 from unseg_core.protect.methods import METHODS, MethodOptions, build_method

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.plain import use_plain_modules
 from benchmarks.rounds import Measured, Work, machine, run_rounds
-from unseg_core.device import keep_freed_memory
+from unseg_core.memory import keep_freed_memory
 from unseg_core.model.generator import Generator
 from unseg_core.model.prompts import Prompts
 from unseg_core.model.sizes import SIZES

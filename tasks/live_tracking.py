@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from tasks.tracking_store import TrackingStore, open_store
 from unseg_core.errors import UnsegError
-from unseg_core.model.weights import generator_sha256
+from unseg_core.model.fingerprint import generator_sha256
 from unseg_core.params import Params
 from unseg_core.remote_file import public_url
 from unseg_core.storage import write_file

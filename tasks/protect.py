@@ -14,12 +14,11 @@ from tasks.train import GENERATOR
 from tasks.work import work_folder
 from unseg_core import storage
 from unseg_core.data.dataset import open_dataset
-from unseg_core.device import choose_precision, prepare_device
-from unseg_core.model.weights import generator_sha256
+from unseg_core.model.fingerprint import generator_sha256
 from unseg_core.protect.engine import protect_with
 from unseg_core.protect.execution import choose_engine, execution_of
 from unseg_core.protect.manifest import Settings
-from unseg_core.protect.methods import MethodOptions
+from unseg_core.protect.methods import MethodOptions, prepare_for
 from unseg_core.protect.origin import recorded_annotations
 from unseg_core.protect.shares import Recipe
 from unseg_core.protect.verify import Verification, verify_copy
@@ -29,11 +28,10 @@ def main(arguments: list[str]) -> int:
     name, method_name = arguments
     params = load_params()
     dataset = chosen("datasets", name, params.datasets)
-    device = prepare_device(params.runtime)
+    device, precision = prepare_for(method_name, params.runtime)
     generator = GENERATOR / "generator.safetensors" if method_name == "unseg" else None
-    precision = choose_precision(params.runtime.precision, device)
     options = MethodOptions(
-        seed=params.protect.seed, prompt=dataset.prompt, generator=generator, device=str(device), precision=precision
+        seed=params.protect.seed, prompt=dataset.prompt, generator=generator, device=device, precision=precision
     )
     layout, dataset = open_dataset(dataset, f"data/datasets/{name}")
     dataset = replace(dataset, annotations=recorded_annotations(layout.root, dataset.annotations))
@@ -41,7 +39,7 @@ def main(arguments: list[str]) -> int:
     settings = Settings.of(dataset, params.protect, method=method_name, generator_sha256=sha256, precision=precision)
     work = work_folder(f"protect-{name}-{method_name}", asdict(settings), [Path(layout.root)])
     how = execution_of(params.protect, threads=params.runtime.threads)
-    engine = choose_engine(Recipe(name=method_name, options=options), how, str(device))
+    engine = choose_engine(Recipe(name=method_name, options=options), how, device)
     summary = protect_with(engine, layout, settings, str(work / "copy"), finish=True)
     verification = verify_copy(str(work / "copy"), layout.root, layout=layout)
     write_json(f"metrics/protect/{name}-{method_name}.json", _metrics(name, summary, verification))

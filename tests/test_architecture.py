@@ -39,8 +39,18 @@ def test_imports_run_downwards(path: object) -> None:
         assert not imported(tree, top_only=True) & HEAVY
 
 
-def test_help_imports_no_torch() -> None:
-    code = "import sys, unseg_core.cli; sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "unseg_core.cli",
+        "unseg_core.protect.execution, unseg_core.protect.plan, unseg_core.protect.process_engine",
+        "unseg_core.protect.verify, unseg_core.report.page, unseg_core.report.copy, unseg_core.data.sources",
+        "tasks.fetch, tasks.protect, tasks.report",
+    ],
+)
+def test_what_needs_no_network_imports_no_torch(modules: str) -> None:
+    """It takes seconds to load: the greater part of protecting a small folder with a fixed pattern."""
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False).returncode == 0
 
 

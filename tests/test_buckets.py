@@ -120,7 +120,7 @@ def test_targets_on_a_bucket_are_checked_and_replaced_like_folders(proxy: FlakyP
         storage.read_file(f"{BUCKET}/absent.png")
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(1100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [60, pytest.param(600, marks=pytest.mark.slow)])
 def test_failing_answers_and_broken_connections_lose_nothing(
     proxy: FlakyProxy, tmp_path: Path, rng: np.random.Generator, count: int
 ) -> None:

@@ -16,16 +16,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unseg_core.device import autocast
-from unseg_core.images import network_input, resize_bilinear
+from unseg_core.image_tensors import network_input, resize_bilinear
 from unseg_core.model import generator as generator_module
 from unseg_core.model import parts
-from unseg_core.model.budget import add_noise, surrogate_input
+from unseg_core.model.budget import add_noise
 from unseg_core.model.generator import EncodedImages, Generator
 from unseg_core.model.prompts import Prompts, box_of, roughen_mask
 from unseg_core.model.sizes import SIZES
-from unseg_core.model.surrogate import Surrogate
+from unseg_core.model.surrogate import Surrogate, surrogate_input
 from unseg_core.params import TrainParams
-from unseg_core.protect.region import mask_prompt, protected_region
+from unseg_core.protect.mask_prompt import mask_prompt
+from unseg_core.protect.region import protected_region
 from unseg_core.train.loop import freeze, make_players
 from unseg_core.train.losses import importance_points, point_losses
 from unseg_core.train.step import Batch, Phase, forward_logits

@@ -15,9 +15,10 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
-from unseg_core import images
+from unseg_core import image_tensors, images
 from unseg_core.errors import ImageError
-from unseg_core.protect.region import mask_prompt, protected_region
+from unseg_core.protect.mask_prompt import mask_prompt
+from unseg_core.protect.region import protected_region
 
 SIDES = st.integers(1, 70)
 
@@ -26,10 +27,10 @@ SIDES = st.integers(1, 70)
 @settings(max_examples=40, deadline=None)
 def test_network_input_of_a_part_is_that_of_the_square(height: int, width: int, side: int) -> None:
     pixels = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    whole = images.network_input(pixels, side)
+    whole = image_tensors.network_input(pixels, side)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images, "WHOLE", 0)
-        part = images.network_input(pixels, side)
+        patch.setattr(image_tensors, "WHOLE", 0)
+        part = image_tensors.network_input(pixels, side)
     assert part.shape == (3, side, side)
     assert torch.allclose(part, whole, atol=1e-5)
 
@@ -38,18 +39,18 @@ def test_network_input_of_a_part_is_that_of_the_square(height: int, width: int, 
 @settings(max_examples=40, deadline=None)
 def test_enlarged_part_is_that_of_the_enlarged_square(height: int, width: int, side: int) -> None:
     noise = torch.from_numpy(np.random.default_rng(width).uniform(-1, 1, (3, side, side)).astype(np.float32))
-    whole = images.enlarge_to(noise, height, width)
+    whole = image_tensors.enlarge_to(noise, height, width)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images, "WHOLE", 0)
-        part = images.enlarge_to(noise, height, width)
+        patch.setattr(image_tensors, "WHOLE", 0)
+        part = image_tensors.enlarge_to(noise, height, width)
     assert part.shape == (3, height, width)
     assert torch.allclose(part, whole, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(1, 20_000), (20_000, 1), (1, 1)])
 def test_a_line_of_pixels_needs_no_square_of_memory(shape: tuple[int, int]) -> None:
-    assert images.network_input(np.zeros((*shape, 3), dtype=np.uint8), 512).shape == (3, 512, 512)
-    assert images.enlarge_to(torch.ones(3, 64, 64), *shape).shape == (3, *shape)
+    assert image_tensors.network_input(np.zeros((*shape, 3), dtype=np.uint8), 512).shape == (3, 512, 512)
+    assert image_tensors.enlarge_to(torch.ones(3, 64, 64), *shape).shape == (3, *shape)
     picture = images.decode_image(encoded(Image.new("RGB", shape), "PNG"), "line.png")
     for kind in ("png", "jpeg", "tiff"):
         again = images.decode_image(images.encode_image(picture.pixels, picture, kind), "line")
@@ -59,7 +60,7 @@ def test_a_line_of_pixels_needs_no_square_of_memory(shape: tuple[int, int]) -> N
 @given(height=SIDES, width=SIDES, side=st.integers(1, 64))
 @settings(deadline=None)
 def test_network_input_pads_right_and_bottom_and_keeps_aspect(height: int, width: int, side: int) -> None:
-    square = images.network_input(np.full((height, width, 3), 255, dtype=np.uint8), side)
+    square = image_tensors.network_input(np.full((height, width, 3), 255, dtype=np.uint8), side)
     assert square.shape == (3, side, side)
     longer = max(height, width)
     inner = square[:, : max(1, side * height // longer - 1), : max(1, side * width // longer - 1)]

@@ -15,7 +15,7 @@ from conftest import PROJECT
 
 from tasks.live_tracking import GENERATOR_TAG, LIVE_TAG
 from tasks.tracking_store import open_store
-from unseg_core.model.weights import generator_sha256
+from unseg_core.model.fingerprint import generator_sha256
 
 EXPERIMENT = "live"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import warnings
 from contextlib import AbstractContextManager
 from typing import Literal
@@ -10,27 +9,10 @@ from typing import Literal
 import torch
 
 from unseg_core.errors import ParameterError
+from unseg_core.memory import keep_freed_memory
 from unseg_core.params import RuntimeParams
 
 Precision = Literal["fp32", "bf16"]
-
-# mallopt's numbers (malloc.h of glibc).
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
-KEPT_BYTES = 2**31 - 1
-
-
-def keep_freed_memory() -> None:
-    """Let glibc hand out freed memory again instead of returning it to the system and faulting it in anew.
-
-    The page faults were half the time of SAM's ViT-B on two cores (benchmarks/generator.py). Other C libraries have
-    no `mallopt` and are left as they are.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
-        # Further arenas, which threads would get, give up freed memory whatever the threshold is.
-        mallopt(M_ARENA_MAX, 1)
 
 
 def choose_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:

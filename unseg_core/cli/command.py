@@ -8,14 +8,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from unseg_core.errors import ParameterError, UnsegError
-
-if TYPE_CHECKING:
-    from unseg_core.device import Precision
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -55,15 +52,6 @@ def read_settings(path: Path | None, settings: list[str], known: Sequence[str]) 
 
 def names(text: str | None) -> list[str] | None:
     return [name.strip() for name in text.split(",")] if text else None
-
-
-def chosen_device(name: str, precision: str) -> tuple[str, Precision]:
-    from unseg_core.device import choose_precision, prepare_device
-    from unseg_core.params import RuntimeParams, build
-
-    runtime = build(RuntimeParams, {"device": name, "precision": precision}, "")
-    device = prepare_device(runtime)
-    return str(device), choose_precision(runtime.precision, device)
 
 
 def show(as_json: bool, value: object, text: str) -> None:

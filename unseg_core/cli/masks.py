@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unseg_core.cli.command import FAILED, OK, Json, chosen_device, run, show
+from unseg_core.cli.command import FAILED, OK, Json, run, show
 
 if TYPE_CHECKING:
     from unseg_core.protect.proposals import Proposals
@@ -28,10 +28,11 @@ def masks(
     """Propose masks for images that have none, for `unseg protect --masks`. Masks that are there already are kept."""
 
     def work() -> int:
+        from unseg_core.device import prepare_device
         from unseg_core.model.automatic_masks import MaskProposer, check_has_sam
         from unseg_core.model.generator_reference import resolve_generator
         from unseg_core.model.weights import load_generator
-        from unseg_core.params import check_range
+        from unseg_core.params import RuntimeParams, build, check_range
         from unseg_core.protect.proposals import images_without_masks, propose_masks
 
         check_range("points_per_side", points_per_side, 1, 256)
@@ -40,7 +41,7 @@ def masks(
         file = resolve_generator(generator)
         check_has_sam(file)
         proposer = MaskProposer(
-            load_generator(file).to(chosen_device(device, "fp32")[0]),
+            load_generator(file).to(prepare_device(build(RuntimeParams, {"device": device}, ""))),
             points_per_side=points_per_side,
             predicted_iou=predicted_iou,
             stability=stability,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unseg_core.cli.command import FAILED, OK, Json, chosen_device, names, run, show
+from unseg_core.cli.command import FAILED, OK, Json, names, run, show
 
 if TYPE_CHECKING:
     from unseg_core.data.layouts import Layout
@@ -69,10 +69,10 @@ def protect(
 
     def work() -> int:
         from unseg_core.data.layouts import open_layout
-        from unseg_core.params import build
+        from unseg_core.params import RuntimeParams, build
         from unseg_core.protect.engine import check_source, check_target, protect_with
         from unseg_core.protect.execution import Execution, choose_engine
-        from unseg_core.protect.methods import MethodOptions
+        from unseg_core.protect.methods import MethodOptions, prepare_for
         from unseg_core.protect.origin import recorded_annotations, recorded_masks
         from unseg_core.protect.plan import plan_run
         from unseg_core.protect.shares import Recipe
@@ -88,7 +88,7 @@ def protect(
         )
         how_made = method or ("unseg" if generator or prompt == "whole" else "grating")
         file = _generator_file(how_made, generator)
-        where, number = chosen_device(device, precision)
+        where, number = prepare_for(how_made, build(RuntimeParams, {"device": device, "precision": precision}, ""))
         chosen = {"targets": targets, "prompt": prompt, "method": how_made, "image_format": image_format}
         chosen |= {"precision": number, "split": split or "", "masks": recorded_masks(source, masks)}
         chosen["annotations"] = recorded_annotations(source, annotations)
@@ -112,9 +112,10 @@ def protect(
 
 def _generator_file(method: str, generator: str | None) -> Path | None:
     from unseg_core.errors import ParameterError
-    from unseg_core.model.generator_reference import resolve_generator
 
     if method == "unseg":
+        from unseg_core.model.generator_reference import resolve_generator
+
         return resolve_generator(generator or "small")
     if generator:
         raise ParameterError(f"--method {method} uses no generator; leave out --generator, or choose --method unseg")
@@ -126,7 +127,7 @@ def _settings(
 ) -> Settings:
     """Checked by the same dataclasses that check params.yaml."""
     from unseg_core.data.sample import resolve_targets
-    from unseg_core.model.weights import generator_sha256
+    from unseg_core.model.fingerprint import generator_sha256
     from unseg_core.params import DatasetParams, ProtectParams, build
     from unseg_core.protect.manifest import Settings
 

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from unseg_core.evaluate.batch import Frame
-from unseg_core.images import enlarge_to
+from unseg_core.image_tensors import enlarge_to
 
 MAX_INSTANCES = 100
 """Of an image, as COCO scores them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from unseg_core.errors import TrainingError
 from unseg_core.evaluate.checkpoint import CurvePoint
 from unseg_core.evaluate.image_scores import ImageScore
 from unseg_core.evaluate.training import ALONE, SeedResult, Split, score_model, train_and_test
+from unseg_core.forkserver import start_method
 from unseg_core.params import EvaluateParams, RuntimeParams
 from unseg_core.storage import write_file
 from unseg_core.train.processes import Processes, join_processes
@@ -82,8 +82,8 @@ def _in_turn(jobs: Sequence[_Job]) -> list[str]:
 def _side_by_side(jobs: Sequence[_Job], parallel: int) -> list[str]:
     if len(jobs) < 2:
         return _in_turn(jobs)
-    # Spawned, because a forked process may not use CUDA; leaving the pool stops its processes at once.
-    with multiprocessing.get_context("spawn").Pool(min(parallel, len(jobs))) as pool:
+    # Leaving the pool stops its processes at once.
+    with start_method(__name__).Pool(min(parallel, len(jobs))) as pool:
         return [message for message in pool.imap(_run_seed, jobs) if message]
 
 

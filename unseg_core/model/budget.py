@@ -6,29 +6,6 @@ All amplitudes here are 8-bit levels (the paper's 8/255 is 8).
 from __future__ import annotations
 
 import numpy as np
-from torch import Tensor
-
-from unseg_core.model.parts import resize
-
-
-def amplitude(region: Tensor, epsilon: float, epsilon_bg: float) -> Tensor:
-    """epsilon where `region` is 1, epsilon_bg where it is 0, linear between."""
-    return region * epsilon + (1.0 - region) * epsilon_bg
-
-
-def surrogate_input(
-    image_BCHW: Tensor, noise_BCHW: Tensor, label_B1HW: Tensor, *, epsilon: float, epsilon_bg: float
-) -> Tensor:
-    """What the surrogate sees in training: image in [0, 1] plus noise within the budget, clamped.
-
-    Args:
-        image_BCHW: float in [0, 1] at the surrogate's input size.
-        noise_BCHW: float in [-1, 1], any size; resized to the image.
-        label_B1HW: soft label in [0, 1] at the image's size; its rounding is the region.
-    """
-    noise = resize(noise_BCHW, (image_BCHW.shape[-2], image_BCHW.shape[-1]))
-    change = noise * amplitude(label_B1HW.round(), epsilon / 255.0, epsilon_bg / 255.0)
-    return (image_BCHW + change).clamp(0.0, 1.0)
 
 
 def add_noise(

@@ -24,6 +24,7 @@ from unseg_core.model.parts import (
     decode_groups,
     encode_prompts,
     normalise,
+    resize,
 )
 from unseg_core.model.prompts import Prompts
 from unseg_core.model.resnet import ResNetEncoder
@@ -103,3 +104,19 @@ class Surrogate(nn.Module):
             return run_encoder(self.image_encoder, image_BCHW, -1, self.execution)[0]
         embedding: Tensor = self.image_encoder(image_BCHW)
         return embedding
+
+
+def surrogate_input(
+    image_BCHW: Tensor, noise_BCHW: Tensor, label_B1HW: Tensor, *, epsilon: float, epsilon_bg: float
+) -> Tensor:
+    """What the surrogate sees in training: image in [0, 1] plus noise within the budget, clamped.
+
+    Args:
+        image_BCHW: float in [0, 1] at the surrogate's input size.
+        noise_BCHW: float in [-1, 1], any size; resized to the image.
+        label_B1HW: soft label in [0, 1] at the image's size; its rounding is the region.
+    """
+    noise = resize(noise_BCHW, (image_BCHW.shape[-2], image_BCHW.shape[-1]))
+    region = label_B1HW.round()
+    change = noise * (region * (epsilon / 255.0) + (1.0 - region) * (epsilon_bg / 255.0))
+    return (image_BCHW + change).clamp(0.0, 1.0)

@@ -17,7 +17,7 @@ from unseg_core.errors import WeightsError
 from unseg_core.model.generator import Generator
 from unseg_core.model.sizes import Size, size_by_name
 from unseg_core.model.surrogate import DEFAULT_ENCODER, Surrogate
-from unseg_core.storage import sha256_of, write_file
+from unseg_core.storage import write_file
 
 FORMAT = "unseg-1"
 LISTED = 20
@@ -97,13 +97,6 @@ def half_sized(path: Path) -> bytes:
     """
     state, metadata = _read(path)
     return canonical_bytes({name: tensor.half() for name, tensor in state.items()}, metadata)
-
-
-def generator_sha256(path: Path) -> str:
-    """sha256 of a generator's file: what manifests name it by. Raises WeightsError if there is none."""
-    if not path.is_file():
-        raise WeightsError(f"{path} does not exist; train a generator first or name another file")
-    return sha256_of(str(path))
 
 
 def load_surrogate(path: str | Path) -> Surrogate:

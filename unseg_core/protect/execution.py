@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, fields
 
-import torch
-
 from unseg_core.params import ExecutionParams, ProtectParams, check_range
 from unseg_core.protect.engine import Engine, InProcess
 from unseg_core.protect.pipeline import Parallel
@@ -67,5 +65,7 @@ def _workers(gpu: bool) -> int:
 def _devices(processes: int, gpu: bool, device: str) -> tuple[str, ...]:
     if not gpu:
         return (device,) * max(1, processes)
+    import torch
+
     cards = torch.cuda.device_count()
     return tuple(f"cuda:{i % cards}" for i in range(processes or cards)) if cards > 1 else (device,) * max(1, processes)

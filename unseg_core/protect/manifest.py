@@ -9,9 +9,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from importlib import metadata
 from typing import Any, Literal
 
-from unseg_core import storage
+from unseg_core import __version__, storage
 from unseg_core.errors import DataError, ManifestError, StorageError
 from unseg_core.params import DatasetParams, ProtectParams
 
@@ -190,18 +191,8 @@ def write_summary(root: str, settings: Settings, totals: Totals, sha256: str) ->
 
 
 def versions() -> dict[str, str]:
-    import numpy
-    import PIL
-    import torch
-
-    import unseg_core
-
-    return {
-        "unseg": unseg_core.__version__,
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "pillow": PIL.__version__,
-    }
+    packages = ("torch", "numpy", "pillow")
+    return {"unseg": __version__, **{name: metadata.version(name) for name in packages}}
 
 
 def read_summary(root: str) -> dict[str, Any]:

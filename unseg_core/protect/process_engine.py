@@ -10,17 +10,19 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from unseg_core.errors import StorageError, UnsegError
+from unseg_core.forkserver import start_method
 from unseg_core.protect.engine import run_pipeline
 from unseg_core.protect.journal import Journal
+from unseg_core.protect.methods import WITH_TORCH
 from unseg_core.protect.pipeline import Parallel, Task
 from unseg_core.protect.shares import Cursor, Recipe, Work, spans_of
 from unseg_core.protect.writer import Job
 
+UNSEG = "unseg_core.protect.methods.unseg"
 SECONDS = 0.2
 """How often a waiting process looks whether the others are well."""
 
@@ -54,7 +56,8 @@ class _Team:
     """Running processes and their queues."""
 
     def __init__(self, work: Work, devices: tuple[str, ...], advance: Callable[[int], None]) -> None:
-        context = _context()
+        network = [UNSEG] if work.recipe.name in WITH_TORCH else []
+        context = start_method(__name__, *network)
         self.advance = advance
         self.spans: Any = context.Queue(maxsize=len(devices))
         self.reports: Any = context.Queue()
@@ -102,15 +105,6 @@ class _Team:
         for one in (self.spans, self.reports):
             one.cancel_join_thread()
             one.close()
-
-
-def _context() -> ForkServerContext | SpawnContext:
-    """A server that imports everything once and forks, where the system has it: torch alone takes seconds."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
 
 
 def _serve(work: Work, device: str, spans: Any, reports: Any) -> None:

@@ -1,4 +1,4 @@
-"""From an object mask to the protected region and to the prompts of the generator.
+"""From an object mask to the protected region.
 
 The label goes through 1024 and 256 pixels as in the published generation scripts (docs/method.md, "Generation"),
 whatever the size of the network, so that the region depends on the mask alone and can be checked without a network.
@@ -7,18 +7,13 @@ whatever the size of the network, so that the region depends on the mask alone a
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
-from unseg_core.images import pad_to_square, resize_bilinear, resize_nearest
 
 LABEL_SIZE = 1024
 REGION_SIZE = 256
 
 
-def _square_label(mask_HW: np.ndarray) -> Tensor:
-    """[1, 256, 256] float, 0 or 1: padded to a square, nearest to 1024, bilinear to 256, rounded half to even.
+def square_label(mask_HW: np.ndarray) -> np.ndarray:
+    """float32 256x256, 0 or 1: padded to a square, nearest to 1024, bilinear to 256, rounded half to even.
 
     Half-pixel centres put each of the 256 in the middle of four of the 1024, with equal weights, so that rounding gives
     1 where three or four of them are set. Only those are looked up.
@@ -29,7 +24,8 @@ def _square_label(mask_HW: np.ndarray) -> Tensor:
     mask = mask_HW.astype(bool, copy=False).view(np.uint8)
     rows = np.ascontiguousarray((_taken(mask, first) + _taken(mask, second)).T)
     count = _taken(rows, first) + _taken(rows, second)
-    return torch.from_numpy((count.T >= 3).astype(np.float32))[None]
+    label: np.ndarray = (count.T >= 3).astype(np.float32)
+    return label
 
 
 def _nearest(places: np.ndarray, side: int) -> np.ndarray:
@@ -51,7 +47,7 @@ def protected_region(mask_HW: np.ndarray) -> np.ndarray:
     An object too small to survive that keeps its own pixels, so that no object is left at epsilon_bg.
     """
     height, width = mask_HW.shape
-    label = _square_label(mask_HW)[0].numpy()
+    label = square_label(mask_HW)
     rows, columns = _positions(height, max(height, width)), _positions(width, max(height, width))
     region = np.ascontiguousarray(_between(np.ascontiguousarray(_between(label, *rows).T), *columns).T > 0.5)
     return region if region.any() else mask_HW.astype(bool)
@@ -79,19 +75,3 @@ def _between(image_HW: np.ndarray, before: np.ndarray, share: np.ndarray) -> np.
     other *= share[:, None]
     blend += other
     return blend
-
-
-def mask_prompt(mask_HW: np.ndarray, side: int) -> Tensor:
-    """The mask prompt of a network, [1, side, side] float with values 0 or 255."""
-    label = _square_label(mask_HW)
-    small = label if side == REGION_SIZE else resize_bilinear(label, side).round()
-    if mask_HW.any() and not small.any():
-        square = pad_to_square(torch.from_numpy(mask_HW.astype(np.float32))[None])
-        small = F.adaptive_max_pool2d(square, side)
-    return small * 255.0
-
-
-def square_mask(mask_HW: np.ndarray, side: int) -> np.ndarray:
-    """The mask in the coordinates of a network's input, bool side x side, for boxes and points."""
-    square = pad_to_square(torch.from_numpy(mask_HW.astype(np.uint8))[None])[0].numpy()
-    return resize_nearest(square, side, side).astype(bool)

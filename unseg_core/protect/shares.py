@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 
 from unseg_core.data.layouts import Layout
 from unseg_core.data.sample import Sample
-from unseg_core.device import prepare_device
 from unseg_core.params import RuntimeParams
-from unseg_core.protect.methods import Method, MethodOptions, build_method
+from unseg_core.protect.methods import Method, MethodOptions, build_method, prepare_for
 from unseg_core.protect.pipeline import Parallel, Task
 from unseg_core.protect.writer import Job
 
@@ -49,7 +48,7 @@ class Work:
     def method(self, device: str) -> Method:
         """Sets up the device as the first process has done, and builds the method on it."""
         kind = "cuda" if device.startswith("cuda") else "cpu"
-        prepare_device(RuntimeParams(device=kind, threads=self.threads))  # type: ignore[arg-type]
+        prepare_for(self.recipe.name, RuntimeParams(device=kind, threads=self.threads))  # type: ignore[arg-type]
         return self.recipe.build(device)
 
 

@@ -18,7 +18,8 @@ from unseg_core import storage
 from unseg_core.data.layouts import Layout
 from unseg_core.data.sample import Sample, annotation_for, union_mask
 from unseg_core.errors import DataError
-from unseg_core.images import decode_image, resize_bilinear
+from unseg_core.image_tensors import resize_bilinear
+from unseg_core.images import decode_image
 from unseg_core.model.prompts import SamplePrompts, box_of, draw_one, draw_subset, random_points, roughen_mask
 from unseg_core.model.sizes import Size
 from unseg_core.params import TrainParams

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from unseg_core.mask_metrics import iou
-from unseg_core.model.budget import surrogate_input
 from unseg_core.model.generator import Generator
-from unseg_core.model.surrogate import Surrogate
+from unseg_core.model.surrogate import Surrogate, surrogate_input
 from unseg_core.params import TrainParams
 from unseg_core.train.dataset import TrainSample
 from unseg_core.train.step import Batch, collate, to_device

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unseg_core.images import encode_png, resize_bilinear
-from unseg_core.model.budget import surrogate_input
+from unseg_core.image_tensors import resize_bilinear
+from unseg_core.images import encode_png
 from unseg_core.model.generator import Generator
-from unseg_core.model.surrogate import Surrogate
+from unseg_core.model.surrogate import Surrogate, surrogate_input
 from unseg_core.params import TrainParams
 from unseg_core.train.dataset import TrainSample
 from unseg_core.train.step import collate, to_device

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from unseg_core.device import choose_precision, prepare_device
+from unseg_core.model.fingerprint import generator_sha256
 from unseg_core.model.weights import (
     count_parameters,
-    generator_sha256,
     load_generator,
     load_surrogate,
     read_metadata,

@@ -12,10 +12,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from unseg_core.device import Precision, autocast
-from unseg_core.model.budget import surrogate_input
 from unseg_core.model.generator import Generator
 from unseg_core.model.prompts import Prompts, group
-from unseg_core.model.surrogate import Surrogate
+from unseg_core.model.surrogate import Surrogate, surrogate_input
 from unseg_core.params import TrainParams
 from unseg_core.storage import write_file
 from unseg_core.train.dataset import TrainSample

@@ -19,9 +19,8 @@ from unseg_core.data.sample import Sample
 from unseg_core.device import Precision, autocast
 from unseg_core.errors import TrainingError
 from unseg_core.mask_metrics import boundary_iou, iou
-from unseg_core.model.budget import surrogate_input
 from unseg_core.model.generator import Generator
-from unseg_core.model.surrogate import Surrogate
+from unseg_core.model.surrogate import Surrogate, surrogate_input
 from unseg_core.params import TrainParams
 from unseg_core.train.dataset import SkippedSample, TrainSample, ViewDataset
 from unseg_core.train.processes import Processes

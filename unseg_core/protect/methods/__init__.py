@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from unseg_core.device import Precision
 from unseg_core.errors import ParameterError
+from unseg_core.memory import keep_freed_memory
 from unseg_core.protect.methods.autoregressive import AutoregressiveNoise
-from unseg_core.protect.methods.convolution import ConvolutionNoise
 from unseg_core.protect.methods.grating import GratingNoise
 from unseg_core.protect.methods.method import Method
 from unseg_core.protect.methods.synper import SynPerNoise
 from unseg_core.protect.methods.uniform import UniformNoise
 
-__all__ = ["METHODS", "Method", "MethodOptions", "build_method"]
+if TYPE_CHECKING:
+    from unseg_core.device import Precision
+    from unseg_core.params import RuntimeParams
+
+__all__ = ["METHODS", "WITH_TORCH", "Method", "MethodOptions", "build_method", "prepare_for"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +36,19 @@ class MethodOptions:
 def _unseg(options: MethodOptions) -> Method:
     if options.generator is None:
         raise ParameterError("method 'unseg' needs a generator; name its file (--generator PATH)")
-    # The baselines need no network.
+    import torch
+
     from unseg_core.model.weights import load_generator
     from unseg_core.protect.methods.unseg import UnsegNoise
 
     generator = load_generator(options.generator).to(torch.device(options.device))
     return UnsegNoise(generator=generator, prompt=options.prompt, seed=options.seed, precision=options.precision)
+
+
+def _cuda(options: MethodOptions) -> Method:
+    from unseg_core.protect.methods.convolution import ConvolutionNoise
+
+    return ConvolutionNoise(seed=options.seed)
 
 
 METHODS: dict[str, Callable[[MethodOptions], Method]] = {
@@ -48,8 +57,27 @@ METHODS: dict[str, Callable[[MethodOptions], Method]] = {
     "uniform": lambda options: UniformNoise(seed=options.seed),
     "synper": lambda options: SynPerNoise(seed=options.seed),
     "ar": lambda options: AutoregressiveNoise(seed=options.seed),
-    "cuda": lambda options: ConvolutionNoise(seed=options.seed),
+    "cuda": _cuda,
 }
+
+
+WITH_TORCH = frozenset({"unseg", "cuda"})
+"""The others do without it: it takes seconds to load."""
+
+
+def prepare_for(name: str, runtime: RuntimeParams) -> tuple[str, Precision]:
+    """Set this process up for a method; the device and the precision that its network works in.
+
+    Raises:
+        ParameterError: CUDA was asked for and there is none.
+    """
+    if name not in WITH_TORCH:
+        keep_freed_memory()
+        return "cpu", "fp32"
+    from unseg_core.device import choose_precision, prepare_device
+
+    device = prepare_device(runtime)
+    return str(device), choose_precision(runtime.precision, device)
 
 
 def build_method(name: str, options: MethodOptions) -> Method:

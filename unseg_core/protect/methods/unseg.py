@@ -10,11 +10,11 @@ import torch
 
 from unseg_core.data.sample import Target
 from unseg_core.device import Precision, autocast
-from unseg_core.images import enlarge_to, network_input
+from unseg_core.image_tensors import enlarge_to, network_input
 from unseg_core.model.generator import Generator
 from unseg_core.model.prompts import Prompts, box_of, random_points
+from unseg_core.protect.mask_prompt import mask_prompt, square_mask
 from unseg_core.protect.methods.method import Method
-from unseg_core.protect.region import mask_prompt, square_mask
 
 
 @dataclass(frozen=True, kw_only=True)
