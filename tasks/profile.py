@@ -11,6 +11,8 @@ from unseg_core.errors import ParameterError
 
 PROFILES = Path("profiles")
 RESULTS = (Path("metrics"), Path("plots"))
+KEEP = ".gitkeep"
+"""Of folders that a stage depends on and that may be empty."""
 
 
 def main(arguments: list[str]) -> None:
@@ -23,9 +25,16 @@ def main(arguments: list[str]) -> None:
     changed = path.read_bytes() != PARAMS_FILE.read_bytes() if PARAMS_FILE.exists() else True
     storage.write_file(str(PARAMS_FILE), path.read_bytes())
     if changed:
-        for folder in RESULTS:  # `dvc repro` brings those of the new profile back, from the cache where it can
-            storage.remove_folder(folder)
+        _clear()
     print(f"params.yaml is now {path}; `make repro` runs it")
+
+
+def _clear() -> None:
+    """Remove the results; `dvc repro` brings those of the new profile back, from the cache where it can."""
+    for folder in RESULTS:
+        for path in folder.rglob("*"):
+            if path.is_file() and path.name != KEEP:
+                path.unlink()
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ def main(arguments: list[str]) -> None:
         protections=[f"{dataset}-{method}" for dataset in params.protect.datasets for method in methods],
         gallery=params.report.gallery,
         region_of=_regions(params),
+        audits={name: f"{name} ({params.audit.method})" for name in params.audit.datasets},
         params_text=PARAMS_FILE.read_text(encoding="utf-8"),
         versions=versions(),
     )

@@ -24,7 +24,8 @@ def project(target: Path, profile: str) -> Path:
         cwd=PROJECT, capture_output=True, text=True, check=True,
     ).stdout.split("\n")  # fmt: skip
     for name in filter(None, listed):
-        if name != "dvc.lock" and not name.startswith(("metrics/", "plots/", "tests/")) and (PROJECT / name).exists():
+        is_result = name.startswith(("metrics/", "plots/")) and not name.endswith(".gitkeep")
+        if name != "dvc.lock" and not is_result and not name.startswith("tests/") and (PROJECT / name).exists():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, target / name)
     shutil.copy2(PROJECT / "profiles" / f"{profile}.yaml", target / "params.yaml")

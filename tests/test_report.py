@@ -12,6 +12,7 @@ from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -545,7 +546,7 @@ def save(path: Path, image: np.ndarray) -> None:
     Image.fromarray(image).save(path)
 
 
-def load(root: Path, gallery: int = 2) -> ReportContents:
+def load(root: Path, gallery: int = 2, **more: Any) -> ReportContents:
     def region_of(dataset: str, image: str) -> np.ndarray:
         assert dataset == "scenes"
         return gallery_item(int(Path(image).stem), size=32).region
@@ -557,6 +558,7 @@ def load(root: Path, gallery: int = 2) -> ReportContents:
         protections=("scenes-unseg",),
         gallery=gallery,
         region_of=region_of,
+        **more,
     )
 
 
@@ -570,6 +572,25 @@ def test_files_become_contents(outputs: Path) -> None:
     assert [item.id for item in contents.galleries] == ["0", "3"], "spread over the four that were protected"
     assert np.array_equal(contents.galleries[1].protected, gallery_item(3, size=32).protected)
     assert "Protection holds" in render_report(contents)
+
+
+def test_audits_of_the_pipeline_are_on_the_page(outputs: Path) -> None:
+    arms = {
+        "originals": {"seeds": [0.6, 0.7]},
+        "copy": {"seeds": [0.5, 0.6], "ratio": {"value": 0.8, "low": 0.7, "high": 1}},
+    }
+    audit = {
+        "verdict": "not protected", "reason": "they learn", "threshold": 0.25, "trivial": 0.1, "arms": arms,
+        "train_images": 40, "test_images": 30, "copy": {"manifest_sha256": "0" * 64},
+        "probe": {"model": "unet", "encoder": "", "size": 96, "epochs": 3},
+    }  # fmt: skip
+    write_json(outputs / "metrics/audit/scenes.json", audit)
+    page = render_report(load(outputs, audits={"scenes": "scenes (grating)"}))
+    assert "scenes (grating), audit" in page
+    assert "odels trained on the copy reach IoU 0.55" in page
+    (outputs / "metrics/audit/scenes.json").unlink()
+    with pytest.raises(DataError, match=r"metrics/audit/scenes\.json"):
+        load(outputs, audits={"scenes": "scenes (grating)"})
 
 
 def test_histogram_counts_every_value_of_every_protected_image(outputs: Path) -> None:

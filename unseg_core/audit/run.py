@@ -277,18 +277,7 @@ class _Rounds:
         return Trials.of([result.images for result in found], self.pair.scored)
 
     def _probe(self) -> dict[str, Any]:
-        names = (
-            "model",
-            "encoder",
-            "width",
-            "size",
-            "epochs",
-            "batch_size",
-            "learning_rate",
-            "encoder_weights",
-            "weights",
-        )
-        return {**{name: getattr(self.recipe, name) for name in names}, "defences": list(self.params.defences)}
+        return {**{name: getattr(self.recipe, name) for name in SHOWN}, "defences": list(self.params.defences)}
 
 
 def _copy(summary: Mapping[str, Any]) -> dict[str, Any]:

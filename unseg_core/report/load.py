@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from unseg_core import storage
 from unseg_core.errors import DataError
 from unseg_core.images import decode_image
+from unseg_core.report.audit import read_audit
 from unseg_core.report.contents import (
     PROTECTED_METHOD,
     Evaluation,
@@ -60,6 +62,7 @@ def load_contents(
     protections: Sequence[str],
     gallery: int,
     region_of: RegionOf,
+    audits: Mapping[str, str] = MappingProxyType({}),
     params_text: str = "",
     versions: Mapping[str, str] | None = None,
     git_commit: str | None = None,
@@ -68,7 +71,8 @@ def load_contents(
 ) -> ReportContents:
     """Everything the page shows, from metrics/, plots/ and data/ under `root`.
 
-    `runs` are the keys of metrics/evaluate, `protections` those of metrics/protect (DATASET-METHOD); `gallery` images
+    `runs` are the keys of metrics/evaluate, `protections` those of metrics/protect (DATASET-METHOD), `audits` those of
+    metrics/audit (DATASET) with the names to show; `gallery` images
     per copy made by the generator are shown and `histogram_images` counted, spread evenly over its manifest. With
     `trained` false the generator was not trained here and metrics/train.json is not read. Raises DataError naming the
     file that is missing or malformed and the stage that makes it (ImageError for an image).
@@ -84,6 +88,7 @@ def load_contents(
         train_curve=read_train_curve(root) if trained else (),
         protections=summaries,
         evaluations=tuple(read_evaluation(root, run) for run in runs),
+        audits=tuple(read_audit(root / "metrics/audit" / f"{key}.json", name) for key, name in audits.items()),
         galleries=tuple(item for copy in copies for item in read_gallery(copy, gallery, region_of)),
         histograms=tuple(read_histogram(copy, histogram_images) for copy in copies),
     )
