@@ -29,7 +29,7 @@ from tasks.graph import read_graph
 from tasks.parameters import load_params
 from unseg_core.audit import run as audit_run
 from unseg_core.audit.pair import Pair, divide, load_both, open_pair
-from unseg_core.audit.ratio import Interval, Trials, ratio_of
+from unseg_core.audit.ratio import Trials, ratio_of
 from unseg_core.audit.run import CLEAN, COPY, DEFENDED, Audit, recipe_of, run_audit, work_name
 from unseg_core.audit.trivial import trivial_score
 from unseg_core.audit.verdict import MARGIN, judge, too_small
@@ -40,6 +40,7 @@ from unseg_core.data.sample import Target
 from unseg_core.errors import DataError, ParameterError
 from unseg_core.evaluate.image_scores import ImageScore
 from unseg_core.evaluate.run import SeedResult, evaluate_seeds
+from unseg_core.evaluate.statistics import Interval
 from unseg_core.params import AuditParams, DatasetParams, ProtectParams, RuntimeParams, parse_params
 from unseg_core.protect.engine import protect_dataset
 from unseg_core.protect.manifest import Settings, read_summary, settings_from

@@ -14,11 +14,11 @@ from PIL import Image
 from test_report import ATTACK, Page, browse, words
 from typer.testing import CliRunner
 
-from unseg_core.audit.ratio import Interval
 from unseg_core.audit.run import CLEAN, COPY, DEFENDED, Arm, Audit
 from unseg_core.audit.verdict import Verdict
 from unseg_core.cli import app
 from unseg_core.data.layouts import open_layout
+from unseg_core.evaluate.statistics import Interval
 from unseg_core.params import DatasetParams, ProtectParams
 from unseg_core.protect.engine import protect_dataset
 from unseg_core.protect.manifest import Settings, read_summary

@@ -12,21 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unseg_core.evaluate.image_scores import ImageScore, arrays_of
+from unseg_core.evaluate.image_scores import ImageScore, arrays_of, scores_of_draws
+from unseg_core.evaluate.statistics import CONFIDENCE, RESAMPLES, Interval
 
-DRAWS = 2_000
-LEVEL = 0.95
 SMALLEST = 1e-6
 """Clean scores of drawn images are taken for no less."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """An estimate and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +36,7 @@ class Trials:
     def scores(self, counts: np.ndarray | None = None) -> np.ndarray:
         """[seeds, draws] for counts [draws, images] of how often each image was drawn; without them [seeds, 1]."""
         weights = np.ones((1, self.above.shape[1])) if counts is None else counts
-        above, below = weights @ self.above, weights @ self.below
-        occurs = below > 0
-        fractions = np.divide(above, below, out=np.zeros_like(above), where=occurs)
-        scores: np.ndarray = fractions.sum(-1) / np.maximum(occurs.sum(-1), 1)
-        return scores
+        return scores_of_draws(self.above, self.below, weights)
 
 
 def only(image: ImageScore, classes: Sequence[str]) -> ImageScore:
@@ -68,10 +54,10 @@ def ratio_of(trials: Trials, clean: Trials) -> Interval | None:
     rng = np.random.Generator(np.random.PCG64(0))
     counts = _counts(rng, clean.above.shape[1])
     drawn = trials.scores(counts).mean(0) / np.maximum(clean.scores(counts).mean(0), SMALLEST)
-    drawn = drawn + error * rng.standard_t(len(ours) - 1, DRAWS)
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    drawn = drawn + error * rng.standard_t(len(ours) - 1, RESAMPLES)
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(value=ratio, low=max(0.0, min(ratio, float(low))), high=max(ratio, float(high)))
 
 
 def _counts(rng: np.random.Generator, images: int) -> np.ndarray:
-    return rng.multinomial(images, np.full(images, 1 / images), DRAWS).astype(np.float64)
+    return rng.multinomial(images, np.full(images, 1 / images), RESAMPLES).astype(np.float64)

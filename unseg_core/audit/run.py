@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from unseg_core.audit.pair import Loaded, Pair, divide, load_both
-from unseg_core.audit.ratio import Interval, Trials, ratio_of
+from unseg_core.audit.ratio import Trials, ratio_of
 from unseg_core.audit.trivial import trivial_score
 from unseg_core.audit.verdict import Verdict, judge, too_slow, too_small
 from unseg_core.device import prepare_device
 from unseg_core.evaluate.dataset import LabelledImages
 from unseg_core.evaluate.run import SeedResult, evaluate_seeds, train_and_test
+from unseg_core.evaluate.statistics import Interval
 from unseg_core.params import AuditParams, EvaluateParams, RuntimeParams, build
 from unseg_core.protect.manifest import versions
 

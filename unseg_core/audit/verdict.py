@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from unseg_core.audit.ratio import Interval
+from unseg_core.evaluate.statistics import Interval
 
 Answer = Literal["protected", "not protected", "cannot tell"]
 

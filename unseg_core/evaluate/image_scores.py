@@ -64,6 +64,15 @@ def arrays_of(images: Sequence[ImageScore], classes: Sequence[str]) -> tuple[np.
     return both[0], both[1]
 
 
+def scores_of_draws(above: np.ndarray, below: np.ndarray, weights_RN: np.ndarray) -> np.ndarray:
+    """The score for each of R draws that have image N so often, from sums [..., images, classes]; [..., R]."""
+    above, below = weights_RN @ above, weights_RN @ below
+    occurs = below > 0
+    fractions = np.divide(above, below, out=np.zeros_like(above), where=occurs)
+    scores: np.ndarray = fractions.sum(-1) / np.maximum(occurs.sum(-1), 1)
+    return scores
+
+
 def score_rows(results: Iterable[Scored]) -> Iterator[dict[str, object]]:
     """A table of all images of all seeds, a row for each class; an image without any class has one row of zeros."""
     for result in results:

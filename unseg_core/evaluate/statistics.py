@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unseg_core.errors import DataError
-from unseg_core.evaluate.image_scores import ImageScore, arrays_of
+from unseg_core.evaluate.image_scores import ImageScore, arrays_of, scores_of_draws
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -86,10 +86,7 @@ def _scores(side: ImagesBySeed, seeds: Sequence[int], weights_RN: np.ndarray, we
     classes = sorted({name for number in seeds for image in side[number] for name in image.sums})
     scores_SR = np.zeros((len(seeds), len(weights_RN)))
     for row, number in enumerate(seeds):
-        above_RC, below_RC = (weights_RN @ sums for sums in arrays_of(side[number], classes))
-        occurs = below_RC > 0
-        fractions = np.divide(above_RC, below_RC, out=np.zeros_like(above_RC), where=occurs)
-        scores_SR[row] = fractions.sum(1) / np.maximum(occurs.sum(1), 1)
+        scores_SR[row] = scores_of_draws(*arrays_of(side[number], classes), weights_RN)
     found: np.ndarray = (scores_SR.T * weights_RS).sum(1) / weights_RS.sum(1)
     return found
 
