@@ -16,25 +16,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.tracking_store import TrackingStore, open_store
+from tasks.tracking_store import GENERATOR_TAG, LIVE_TAG, TrackingStore, open_store
 from unseg_core.errors import UnsegError
 from unseg_core.model.fingerprint import generator_sha256
 from unseg_core.params import Params
 from unseg_core.remote_file import public_url
 from unseg_core.storage import write_file
+from unseg_core.train.files import GENERATOR_FILE
 from unseg_core.train.loop import Observer, StepReport
 from unseg_core.train.records import EpochRecord
-from unseg_core.train.run import GENERATOR_FILE, TrainJob
+from unseg_core.train.run import TrainJob
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
 
-LIVE_TAG = "live_training"
-"""Tag of a run that a training has opened: the name of its work folder, so that a restart goes on in it."""
 FLUSH_SECONDS = 10.0
 QUIET_SECONDS = 300.0
-GENERATOR_TAG = "live_generator"
-"""Tag of a finished one: the sha256 of its generator, by which `tasks.tracking` finds it."""
 PER_STEP = ("loss", "loss_bce", "loss_dice", "gradient_norm")
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from tasks.entry import FAILED, OK, chosen, run
 from tasks.parameters import load_params
 from tasks.results import write_json
-from tasks.train import GENERATOR
 from tasks.work import work_folder
 from unseg_core import storage
 from unseg_core.data.dataset import open_dataset
@@ -22,6 +21,9 @@ from unseg_core.protect.methods import MethodOptions, prepare_for
 from unseg_core.protect.origin import recorded_annotations
 from unseg_core.protect.shares import Recipe
 from unseg_core.protect.verify import Verification, verify_copy
+from unseg_core.train.files import GENERATOR_FILE
+
+GENERATOR = Path("data/generator", GENERATOR_FILE)
 
 
 def main(arguments: list[str]) -> int:
@@ -29,7 +31,7 @@ def main(arguments: list[str]) -> int:
     params = load_params()
     dataset = chosen("datasets", name, params.datasets)
     device, precision = prepare_for(method_name, params.runtime)
-    generator = GENERATOR / "generator.safetensors" if method_name == "unseg" else None
+    generator = GENERATOR if method_name == "unseg" else None
     options = MethodOptions(
         seed=params.protect.seed, prompt=dataset.prompt, generator=generator, device=device, precision=precision
     )

@@ -19,7 +19,7 @@ from unseg_core.errors import DataError, WeightsError
 from unseg_core.model.registry_uri import SHA256_TAG
 from unseg_core.params import TrackingParams
 from unseg_core.storage import read_file, sha256_of
-from unseg_core.train.run import MODEL_CARD, PANEL_FILE
+from unseg_core.train.files import MODEL_CARD, PANEL_FILE
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel

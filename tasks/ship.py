@@ -14,7 +14,7 @@ from unseg_core.errors import WeightsError
 from unseg_core.model import shipped
 from unseg_core.model.weights import half_sized, read_metadata
 from unseg_core.storage import write_file
-from unseg_core.train.run import GENERATOR_FILE, MODEL_CARD
+from unseg_core.train.files import GENERATOR_FILE, MODEL_CARD
 
 SIZE = "small"
 PINNED = re.compile(r'SMALL_SHA256 = "[0-9a-f]*"')

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 
 from tasks import entry
 from tasks.dvc_results import LOCK_FILE, LockedStage, Point, StageMetrics, read_lock, result_stages, stage_metrics
-from tasks.live_tracking import GENERATOR_TAG
 from tasks.parameters import PARAMS_FILE, load_params
 from tasks.register import GENERATOR, find_version, link_training, register_generator
-from tasks.tracking_store import TrackingStore, open_store
+from tasks.tracking_store import GENERATOR_TAG, TrackingStore, open_store
 from unseg_core.errors import UnsegError
 from unseg_core.model.registry_uri import SHA256_TAG
 from unseg_core.params import Params

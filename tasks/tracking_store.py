@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment
     from mlflow.exceptions import MlflowException
 
+LIVE_TAG = "live_training"
+"""Tag of a run that a training has opened: the name of its work folder, so that a restart goes on in it."""
+GENERATOR_TAG = "live_generator"
+"""Tag of a finished one: the sha256 of its generator, by which `tasks.tracking` finds it."""
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"

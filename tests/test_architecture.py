@@ -45,7 +45,7 @@ def test_imports_run_downwards(path: object) -> None:
         "unseg_core.cli",
         "unseg_core.protect.execution, unseg_core.protect.plan, unseg_core.protect.process_engine",
         "unseg_core.protect.verify, unseg_core.report.page, unseg_core.report.copy, unseg_core.data.sources",
-        "tasks.fetch, tasks.protect, tasks.report",
+        "tasks.fetch, tasks.protect, tasks.register, tasks.report, tasks.tracking",
     ],
 )
 def test_what_needs_no_network_imports_no_torch(modules: str) -> None:

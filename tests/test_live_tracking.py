@@ -13,8 +13,7 @@ import pytest
 import yaml
 from conftest import PROJECT
 
-from tasks.live_tracking import GENERATOR_TAG, LIVE_TAG
-from tasks.tracking_store import open_store
+from tasks.tracking_store import GENERATOR_TAG, LIVE_TAG, open_store
 from unseg_core.model.fingerprint import generator_sha256
 
 EXPERIMENT = "live"

@@ -24,16 +24,12 @@ from unseg_core.storage import write_file
 from unseg_core.train.card import model_card
 from unseg_core.train.checkpoint import Position, recipe_of
 from unseg_core.train.dataset import TrainSource, list_samples
+from unseg_core.train.files import CARD_FILE, GENERATOR_FILE, MODEL_CARD, PANEL_FILE, SURROGATE_FILE
 from unseg_core.train.loop import Observer, Run, Silent, make_players, train
 from unseg_core.train.processes import Processes, join_processes, leave_processes
 from unseg_core.train.records import EpochRecord
 from unseg_core.train.validate import ValidationSet
 
-GENERATOR_FILE = "generator.safetensors"
-SURROGATE_FILE = "surrogate.safetensors"
-CARD_FILE = "card.json"
-MODEL_CARD = "README.md"
-PANEL_FILE = "panel.png"
 LISTED_SKIPPED = 20
 
 
