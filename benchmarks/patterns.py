@@ -3,8 +3,9 @@
 Trains the audit's small U-Net on each kind of noise and tests it on clean images; prints the mean IoU of the classes.
 With several folders of binary masks each is a class of its own. NOISE is `clean`, a method that needs no network, or
 stripes made by hand: KIND[.KIND...]/KIND, the kinds of class 1, 2, ... (in turn) and, behind the stroke, of what is no
-object. A KIND is a colour beside its opposite (m magenta, r red, y yellow, w white), a direction (c columns, r rows,
-d diagonals, s squares) and cycles per image side: `mc12/yd12` is the method `grating`.
+object. A KIND is one or more waves joined by +, each a colour beside its opposite (m magenta, r red, y yellow, w white;
+b blue alone, l red and green alone), a direction (c columns, r rows, d diagonals, s squares) and cycles per image side:
+`mc12/yd12` is the method `grating`, `bc12+lc40/bd12+ld40` is `dual-grating`.
 """
 
 from __future__ import annotations
@@ -29,9 +30,19 @@ from unseg_core.memory import keep_freed_memory
 from unseg_core.model.budget import add_noise
 from unseg_core.params import AuditParams
 from unseg_core.protect.methods import METHODS, MethodOptions, build_method
-from unseg_core.protect.methods.grating import MAGENTA, RED, YELLOW, Stripes, striped
+from unseg_core.protect.methods.grating import (
+    BLUE_ALONE,
+    MAGENTA,
+    RED,
+    RED_GREEN,
+    WHITE,
+    YELLOW,
+    Kind,
+    Stripes,
+    striped,
+)
 
-HUES = {"m": MAGENTA, "r": RED, "y": YELLOW, "w": (1, 1, 1)}
+HUES = {"m": MAGENTA, "r": RED, "y": YELLOW, "w": WHITE, "b": BLUE_ALONE, "l": RED_GREEN}
 DIRECTIONS = {"c": "columns", "r": "rows", "d": "diagonals", "s": "squares"}
 CPU = torch.device("cpu")
 
@@ -78,8 +89,12 @@ def noise_of(name: str) -> NoiseOf | None:
     return noise
 
 
-def kind_of(text: str) -> Stripes:
-    found = re.fullmatch(r"([mryw])([crds])(\d+)", text)
+def kind_of(text: str) -> Kind:
+    return tuple(map(_wave_of, text.split("+")))
+
+
+def _wave_of(text: str) -> Stripes:
+    found = re.fullmatch(r"([mrywbl])([crds])(\d+)", text)
     if found is None:
         raise SystemExit(f"{text!r} is no kind of stripes; see --help")
     return Stripes(hue=HUES[found[1]], direction=DIRECTIONS[found[2]], cycles=int(found[3]))

@@ -19,7 +19,7 @@ from unseg_core.params import BaselinesParams
 from unseg_core.protect.methods import METHODS, Method, MethodOptions, build_method
 from unseg_core.protect.methods.autoregressive import TILE, class_weights
 from unseg_core.protect.methods.convolution import PARTS, SIZE, class_filter
-from unseg_core.protect.methods.grating import CYCLES, GratingNoise, stripes_of
+from unseg_core.protect.methods.grating import COLOUR, CYCLES, DUAL, FINE, GratingNoise, Kinds
 from unseg_core.protect.methods.unseg import image_noise, image_noises
 
 CLASS_WISE = ("synper", "ar", "cuda")
@@ -64,7 +64,7 @@ def test_noise_has_the_image_s_shape_and_range(method: Method, shape: tuple[int,
     assert noise.dtype == np.float32
     assert np.isfinite(noise).all()
     assert np.abs(noise).max() <= 1.0
-    across_only = method.name == "grating"  # whose columns are upright
+    across_only = method.name in PALETTES  # whose columns are upright
     assert not np.all(noise == noise[:, :1, :1]) or shape == (1, 1) or (across_only and shape[1] == 1)
 
 
@@ -82,6 +82,7 @@ def test_noise_depends_on_image_target_id_and_seed_alone(method: Method, generat
     ("name", "checksum"),
     [
         ("grating", 1901641478),
+        ("dual-grating", 1103792958),
         ("uniform", 2046501398),
         ("synper", 2451022823),
         ("ar", 201985121),
@@ -136,49 +137,80 @@ def test_baselines_are_fast(name: str) -> None:
 
 
 THINGS, STUFF = (1, 7), (2, 3, 4, 5)
+PALETTES = {"grating": COLOUR, "dual-grating": DUAL}
 
 
-def grating_of(category: int, shape: tuple[int, int] = (240, 320), image_id: str = "one", seed: int = 2) -> np.ndarray:
+def grating_of(
+    category: int,
+    shape: tuple[int, int] = (240, 320),
+    image_id: str = "one",
+    seed: int = 2,
+    kinds: Kinds = COLOUR,
+) -> np.ndarray:
     """The noise of an image that is all one class; 0 is no target."""
     whole = segment_of(np.ones(shape, dtype=bool), category, is_thing=category in THINGS)
     target = Target(height=shape[0], width=shape[1], segments=(whole,) if category else ())
-    return GratingNoise(seed=seed).noise(np.zeros((*shape, 3), dtype=np.uint8), target, image_id)
+    return GratingNoise(seed=seed, kinds=kinds).noise(np.zeros((*shape, 3), dtype=np.uint8), target, image_id)
 
 
-def strongest(noise: np.ndarray) -> tuple[int, int]:
-    """Cycles down and across of the strongest wave of the green channel, without signs."""
-    height, width = noise.shape[1:]
-    spectrum = np.abs(np.fft.fft2(noise[1]))
+def strongest(noise_HW: np.ndarray) -> tuple[int, int]:
+    """Cycles down and across of the strongest wave, without signs."""
+    height, width = noise_HW.shape
+    spectrum = np.abs(np.fft.fft2(noise_HW))
     spectrum[0, 0] = 0
     row, column = (int(i) for i in np.unravel_index(spectrum.argmax(), spectrum.shape))
     return min(row, height - row), min(column, width - column)
 
 
-@pytest.mark.parametrize("shape", [(320, 320), (96, 96), (1024, 1024)])
-def test_gratings_have_their_cycles_at_any_size(shape: tuple[int, int]) -> None:
-    slanted = CYCLES / 2**0.5
-    expected = {"columns": (0, CYCLES), "rows": (CYCLES, 0), "diagonals": (slanted,) * 2, "squares": (slanted,) * 2}
+@pytest.mark.parametrize("shape", [(320, 320), (192, 192), (1024, 1024)])
+@pytest.mark.parametrize("kinds", PALETTES.values(), ids=PALETTES)
+def test_gratings_have_their_cycles_at_any_size(kinds: Kinds, shape: tuple[int, int]) -> None:
     for category in (0, 1, *STUFF):
-        kind = stripes_of(category, is_thing=category in THINGS)
-        assert np.allclose(strongest(grating_of(category, shape)), expected[kind.direction], atol=1), kind
+        noise = grating_of(category, shape, kinds=kinds)
+        for stripes in kinds.of(category, is_thing=category in THINGS):
+            slanted = stripes.cycles / 2**0.5
+            expected = {"columns": (0, stripes.cycles), "rows": (stripes.cycles, 0)}.get(
+                stripes.direction, (slanted,) * 2
+            )
+            for channel, sign in zip(noise, stripes.hue, strict=True):
+                if sign:
+                    assert np.allclose(strongest(channel), expected, atol=1), stripes
 
 
-def test_gratings_are_two_opposite_colours() -> None:
+def test_small_images_have_fewer_cycles() -> None:
+    """Stripes of less than two pixels would be none."""
+    noise = grating_of(1, (64, 64), kinds=DUAL)
+    assert strongest(noise[0]) == (0, 16)
+    assert strongest(noise[2]) == (0, CYCLES)
+
+
+@pytest.mark.parametrize("kinds", PALETTES.values(), ids=PALETTES)
+def test_gratings_are_two_opposite_colours_by_wave(kinds: Kinds) -> None:
     for category in (0, 1, *STUFF):
-        noise = grating_of(category)
-        hue = np.array(stripes_of(category, is_thing=category in THINGS).hue, dtype=np.float32)[:, None, None]
+        noise = grating_of(category, kinds=kinds)
         assert np.array_equal(np.abs(noise), np.ones_like(noise))
-        assert np.array_equal(noise * hue, np.broadcast_to(noise[:1] * hue[:1], noise.shape))
-        share = (noise[1] > 0).mean()
-        assert 0.4 < share < 0.6, "as much of the one as of the other"
+        for stripes in kinds.of(category, is_thing=category in THINGS):
+            waves = [sign * channel for channel, sign in zip(noise, stripes.hue, strict=True) if sign]
+            assert all(np.array_equal(wave, waves[0]) for wave in waves)
+            assert 0.4 < (waves[0] > 0).mean() < 0.6, "as much of the one as of the other"
 
 
-def test_things_have_one_kind_of_stripes_and_stuff_has_several() -> None:
-    assert np.array_equal(grating_of(1), grating_of(7))
-    kinds = {stripes_of(0, is_thing=False), stripes_of(1, is_thing=True)}
-    kinds |= {stripes_of(one, is_thing=False) for one in STUFF}
-    assert len(kinds) == 6
-    assert stripes_of(2, is_thing=False) == stripes_of(6, is_thing=False)
+def test_dual_gratings_are_there_in_grey() -> None:
+    """At least half of the budget as brightness, at the fine cycles; of the coloured ones a sixth remains."""
+    luma = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    grey = np.tensordot(luma, grating_of(1, (320, 320), kinds=DUAL), 1)
+    assert strongest(grey) == (0, FINE)
+    assert grey.std() > 0.85
+    assert np.tensordot(luma, grating_of(1, (320, 320)), 1).std() < 0.2
+
+
+@pytest.mark.parametrize("kinds", PALETTES.values(), ids=PALETTES)
+def test_things_have_one_kind_of_stripes_and_stuff_has_several(kinds: Kinds) -> None:
+    assert np.array_equal(grating_of(1, kinds=kinds), grating_of(7, kinds=kinds))
+    found = {kinds.of(0, is_thing=False), kinds.of(1, is_thing=True)}
+    found |= {kinds.of(one, is_thing=False) for one in STUFF}
+    assert len(found) == 6
+    assert kinds.of(2, is_thing=False) == kinds.of(6, is_thing=False)
 
 
 def test_stripes_of_neighbours_go_on_behind_them() -> None:
@@ -193,7 +225,7 @@ def test_stripes_begin_elsewhere_in_every_image() -> None:
     """So the mean of many images does not show them."""
     noises = [grating_of(1, image_id=f"image {i}") for i in range(64)]
     assert np.abs(np.mean(noises, axis=0)).max() < 0.6
-    assert {strongest(noise) for noise in noises} == {(0, CYCLES)}
+    assert {strongest(noise[1]) for noise in noises} == {(0, CYCLES)}
     diagonals = [grating_of(0, image_id=f"image {i}")[1] for i in range(16)]
     assert {bool((wave[1:, :-1] == wave[:-1, 1:]).all()) for wave in diagonals} == {True, False}, "falling and rising"
 
@@ -308,7 +340,7 @@ def test_every_method_can_be_a_parameter() -> None:
 
 
 def test_unknown_method_and_missing_generator() -> None:
-    with pytest.raises(ParameterError, match="choose one of unseg, grating, uniform"):
+    with pytest.raises(ParameterError, match="choose one of unseg, grating, dual-grating, uniform"):
         build_method("magic", MethodOptions())
     with pytest.raises(ParameterError, match="needs a generator"):
         build_method("unseg", MethodOptions())

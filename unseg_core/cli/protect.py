@@ -33,8 +33,8 @@ def protect(
     method: Annotated[
         str | None,
         typer.Option(
-            help="grating, unseg, or a baseline: uniform, synper, ar, cuda. If not given: unseg with --generator or "
-            "--prompt whole, else grating, which needs no network."
+            help="grating, dual-grating, unseg, or a baseline: uniform, synper, ar, cuda. If not given: unseg with "
+            "--generator or --prompt whole, else grating, which needs no network."
         ),
     ] = None,
     generator: Annotated[

@@ -89,4 +89,4 @@ class ProtectParams(ExecutionParams):
 class BaselinesParams:
     """Methods to protect the same data sets with, for comparison."""
 
-    methods: tuple[Literal["grating", "uniform", "synper", "ar", "cuda"], ...] = ("uniform",)
+    methods: tuple[Literal["grating", "dual-grating", "uniform", "synper", "ar", "cuda"], ...] = ("uniform",)

@@ -43,12 +43,12 @@ def noised(
     epsilon_bg: float,
     grey: bool = False,
 ) -> np.ndarray:
-    """`add_noise` in bands; a grey image gets the mean of the three channels' noise."""
+    """`add_noise` in bands; a grey image gets the noise of the green channel, which carries most brightness."""
     changed = np.empty_like(image_HWC)
     for rows in _bands(*region_HW.shape):
         noise = noise_3HW[:, rows]
         if grey:
-            noise = np.broadcast_to(noise.mean(axis=0, keepdims=True), noise.shape)
+            noise = np.broadcast_to(noise[1:2], noise.shape)
         changed[rows] = add_noise(image_HWC[rows], noise, region_HW[rows], epsilon=epsilon, epsilon_bg=epsilon_bg)
     return changed
 

@@ -1,9 +1,13 @@
-"""Gratings: stripes of a colour and its opposite on the objects, and others around them. No network.
+"""Gratings: stripes on the objects, and others around them. No network.
 
-Found by measurement (docs/experiments.md, 5 and 6): of all fixed patterns at 8 levels, regular stripes of opposite
+Found by measurement (docs/experiments.md, 5 to 7): of all fixed patterns at 8 levels, regular stripes of opposite
 colours at 8 to 16 cycles per image side are what fresh networks learn instead of the objects, magenta and green first,
-which photographs have least of; colourless stripes, random tiles and plain colours are not. As cycles are per side,
-they are there at whatever resolution a model is trained, and blur, noise, JPEG and resizing leave them.
+which photographs have least of; random tiles and plain colours are not. As cycles are per side, they are there at
+whatever resolution a model is trained, and blur, noise, JPEG and resizing leave them. Colourless stripes are learnt
+only where they are fine, at 40 cycles, and where the model sees enough pixels for them (192).
+
+`grating` has the colours alone. `dual-grating` has both: coarse stripes in blue, and fine ones in red and green, which
+carry nine tenths of the brightness and remain for a model that is trained in grey.
 
 All things have the same stripes: a model then finds objects by them, of whatever class, and finds none without. Stripes
 by class are found later, the later the more there are. Only stuff, which may fill an image, has a few kinds by class,
@@ -22,19 +26,23 @@ from unseg_core.data.sample import Target
 from unseg_core.protect.methods.class_map import class_map, stream
 from unseg_core.protect.methods.method import Method
 
-CYCLES = 12
+CYCLES, FINE = 12, 40
 """Per longer side of the image."""
+SHORTEST = 4
+"""Pixels of a cycle: small images have fewer."""
 PARTS = 1024
 """Of a cycle. Phases and cycles are whole numbers of them, so the bytes are the same on every machine."""
 SLANTED = 724
 """Parts of a cycle along a side, for a whole one along the diagonal: 1024 by the root of 2."""
-MAGENTA, RED, YELLOW = (1, -1, 1), (1, -1, -1), (1, 1, -1)
-"""Signs of red, green and blue; the opposites are green, cyan and blue."""
+MAGENTA, RED, YELLOW, WHITE = (1, -1, 1), (1, -1, -1), (1, 1, -1), (1, 1, 1)
+"""Signs of red, green and blue; the opposites are green, cyan, blue and black."""
+RED_GREEN, BLUE_ALONE = (1, 1, 0), (0, 0, 1)
+"""Without the other channels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stripes:
-    """One kind."""
+    """One wave."""
 
     direction: str
     """columns, rows, diagonals or squares."""
@@ -42,15 +50,48 @@ class Stripes:
     cycles: int = CYCLES
 
 
-THING = Stripes(direction="columns", hue=MAGENTA)
-NO_TARGET = Stripes(direction="diagonals", hue=YELLOW)
-STUFF = (
-    Stripes(direction="rows", hue=RED),
-    Stripes(direction="rows", hue=MAGENTA),
-    Stripes(direction="columns", hue=RED),
-    Stripes(direction="squares", hue=MAGENTA),
+Kind = tuple[Stripes, ...]
+"""Waves that share the channels out between them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kinds:
+    """What is put where."""
+
+    thing: Kind
+    no_target: Kind
+    stuff: tuple[Kind, ...]
+    """By class, in turn."""
+
+    def of(self, category: int, *, is_thing: bool) -> Kind:
+        """The kind that a class has in every image; 0 is what is no target."""
+        if category == 0:
+            return self.no_target
+        return self.thing if is_thing else self.stuff[category % len(self.stuff)]
+
+
+def _dual(coarse: str, fine: str) -> Kind:
+    return (
+        Stripes(direction=coarse, hue=BLUE_ALONE),
+        Stripes(direction=fine, hue=RED_GREEN, cycles=FINE),
+    )
+
+
+COLOUR = Kinds(
+    thing=(Stripes(direction="columns", hue=MAGENTA),),
+    no_target=(Stripes(direction="diagonals", hue=YELLOW),),
+    stuff=(
+        (Stripes(direction="rows", hue=RED),),
+        (Stripes(direction="rows", hue=MAGENTA),),
+        (Stripes(direction="columns", hue=RED),),
+        (Stripes(direction="squares", hue=MAGENTA),),
+    ),
 )
-"""By class, in turn."""
+DUAL = Kinds(
+    thing=_dual("columns", "columns"),
+    no_target=_dual("diagonals", "diagonals"),
+    stuff=(_dual("columns", "rows"), _dual("rows", "rows"), _dual("rows", "columns"), _dual("squares", "squares")),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +100,16 @@ class GratingNoise(Method):
 
     seed: int = 0
     name: str = "grating"
+    kinds: Kinds = COLOUR
 
     def noise(self, image_HWC: np.ndarray, target: Target, image_id: str) -> np.ndarray:
         classes = class_map(target)
         things = {segment.category for segment in target.segments if segment.is_thing}
-        kinds = [stripes_of(category, is_thing=category in things) for category in classes.categories]
+        kinds = [self.kinds.of(category, is_thing=category in things) for category in classes.categories]
         return striped(kinds, classes.index, seed=self.seed, image_id=image_id)
 
 
-def striped(kinds: Sequence[Stripes], index_HW: np.ndarray, *, seed: int, image_id: str) -> np.ndarray:
+def striped(kinds: Sequence[Kind], index_HW: np.ndarray, *, seed: int, image_id: str) -> np.ndarray:
     """float32 3xHxW of -1 and 1: each pixel has the stripes of its index."""
     height, width = index_HW.shape
     noise = np.empty((3, height, width), dtype=np.float32)
@@ -75,32 +117,28 @@ def striped(kinds: Sequence[Stripes], index_HW: np.ndarray, *, seed: int, image_
     kind_HW = np.array([different.index(one) for one in kinds], dtype=np.uint16)[index_HW]
     for number, kind in enumerate(different):
         own = kind_HW == number
-        random = stream("grating", seed, kind.direction, str(kind.hue), image_id)
-        wave_HW = _wave(kind, height, width, random)
-        for channel, sign in zip(noise, kind.hue, strict=True):
-            np.copyto(channel, wave_HW * np.float32(sign), where=own)
+        for stripes in kind:
+            random = stream("grating", seed, stripes.direction, str(stripes.hue), image_id)
+            wave_HW = _wave(stripes, height, width, random)
+            for channel, sign in zip(noise, stripes.hue, strict=True):
+                if sign:
+                    np.copyto(channel, wave_HW * np.float32(sign), where=own)
     return noise
 
 
-def stripes_of(category: int, *, is_thing: bool) -> Stripes:
-    """The kind that a class has in every image; 0 is what is no target."""
-    if category == 0:
-        return NO_TARGET
-    return THING if is_thing else STUFF[category % len(STUFF)]
-
-
-def _wave(kind: Stripes, height: int, width: int, random: np.random.Generator) -> np.ndarray:
+def _wave(stripes: Stripes, height: int, width: int, random: np.random.Generator) -> np.ndarray:
     """float32 of -1 and 1 that broadcasts to HxW."""
     side = max(height, width)
     down, across = np.arange(height)[:, None], np.arange(width)[None, :]
     first, second = random.integers(PARTS, size=2).tolist()
     falls = bool(random.integers(2))  # mirrored, one diagonal is the other
-    if kind.direction == "rows":
-        return square_wave(down, PARTS * kind.cycles, side, first)
-    if kind.direction == "columns":
-        return square_wave(across, PARTS * kind.cycles, side, first)
-    slanted = SLANTED * kind.cycles
-    if kind.direction == "diagonals":
+    cycles = max(1, min(stripes.cycles, side // SHORTEST))
+    if stripes.direction == "rows":
+        return square_wave(down, PARTS * cycles, side, first)
+    if stripes.direction == "columns":
+        return square_wave(across, PARTS * cycles, side, first)
+    slanted = SLANTED * cycles
+    if stripes.direction == "diagonals":
         return square_wave(down + (across if falls else width - 1 - across), slanted, side, first)
     squares: np.ndarray = square_wave(down, slanted, side, first) * square_wave(across, slanted, side, second)
     return squares
