@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from unseg_core.images import Picture, decode_image, encode_image
 from unseg_core.model.budget import add_noise, linf, psnr
+from unseg_core.protect.measure import noised
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 LEVELS = st.one_of(st.integers(0, 255).map(float), st.floats(0, 255, width=32))
@@ -53,3 +54,11 @@ def test_psnr_by_hand() -> None:
     image = np.zeros((2, 2, 3), dtype=np.uint8)
     assert psnr(image, image) == 100.0
     assert psnr(image, image + np.uint8(5)) == pytest.approx(20 * np.log10(255 / 5))
+
+
+def test_grey_image_gets_the_noise_of_green() -> None:
+    """A mean of the channels would leave a third of stripes in opposite colours."""
+    image, region = np.full((2, 4, 3), 100, dtype=np.uint8), np.ones((2, 4), dtype=bool)
+    noise = np.stack([np.full((2, 4), value, dtype=np.float32) for value in (1, -1, 1)])
+    changed = noised(image, noise, region, epsilon=8, epsilon_bg=2, grey=True)
+    assert np.all(changed == 92)
