@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from unseg_core.images import Picture, decode_image, encode_image
-from unseg_core.model.budget import add_noise, linf, psnr
-from unseg_core.protect.measure import noised
+from unseg_core.model.budget import add_noise
+from unseg_core.protect.measure import measure, noised
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 LEVELS = st.one_of(st.integers(0, 255).map(float), st.floats(0, 255, width=32))
@@ -28,9 +28,9 @@ def test_budget_holds_on_the_decoded_file(
     changed = add_noise(image, noise, region, epsilon=epsilon, epsilon_bg=epsilon_bg)
     picture = Picture(pixels=image, format="png", grey=grey)
     written = decode_image(encode_image(changed, picture, "png"), "written.png").pixels
-    inside, outside = linf(image, written, region)
-    assert inside <= epsilon
-    assert outside <= epsilon_bg
+    change = measure(image, written, region, epsilon=epsilon, epsilon_bg=epsilon_bg)
+    assert change.linf_inside <= epsilon
+    assert change.linf_outside <= epsilon_bg
 
 
 def test_full_noise_uses_the_whole_budget() -> None:
@@ -40,7 +40,8 @@ def test_full_noise_uses_the_whole_budget() -> None:
     changed = add_noise(image, np.ones((3, 4, 6), dtype=np.float32), region, epsilon=8, epsilon_bg=2)
     assert np.all(changed[:, :3] == 108)
     assert np.all(changed[:, 3:] == 102)
-    assert linf(image, changed, region) == (8, 2)
+    change = measure(image, changed, region, epsilon=8, epsilon_bg=2)
+    assert (change.linf_inside, change.linf_outside) == (8, 2)
 
 
 def test_rounding_is_half_to_even_and_clamped() -> None:
@@ -51,9 +52,10 @@ def test_rounding_is_half_to_even_and_clamped() -> None:
 
 
 def test_psnr_by_hand() -> None:
-    image = np.zeros((2, 2, 3), dtype=np.uint8)
-    assert psnr(image, image) == 100.0
-    assert psnr(image, image + np.uint8(5)) == pytest.approx(20 * np.log10(255 / 5))
+    image, region = np.zeros((2, 2, 3), dtype=np.uint8), np.ones((2, 2), dtype=bool)
+    same, other = (measure(image, image + np.uint8(one), region, epsilon=8, epsilon_bg=2) for one in (0, 5))
+    assert same.psnr == 100.0
+    assert other.psnr == pytest.approx(20 * np.log10(255 / 5))
 
 
 def test_grey_image_gets_the_noise_of_green() -> None:

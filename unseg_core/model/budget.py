@@ -30,17 +30,3 @@ def add_noise(
     noised += image
     np.rint(noised.clip(0.0, 255.0, out=noised), out=noised)
     return noised.clip(image - bounds_HW1, image + bounds_HW1, out=noised).astype(np.uint8)
-
-
-def linf(original: np.ndarray, changed: np.ndarray, region_HW: np.ndarray) -> tuple[int, int]:
-    """Largest absolute change inside and outside the region, 8-bit levels; 0 where there is no pixel."""
-    change = np.abs(original.astype(np.int16) - changed.astype(np.int16))
-    per_pixel = change.max(axis=2) if change.ndim == 3 else change
-    inside, outside = per_pixel[region_HW], per_pixel[~region_HW]
-    return int(inside.max(initial=0)), int(outside.max(initial=0))
-
-
-def psnr(original: np.ndarray, changed: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB; 100.0 for equal images, so that the value stays finite."""
-    error = float(np.mean((original.astype(np.float64) - changed.astype(np.float64)) ** 2))
-    return 100.0 if error == 0 else min(100.0, float(10 * np.log10(255.0**2 / error)))
