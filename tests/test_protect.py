@@ -24,6 +24,7 @@ from unseg_core.params import DatasetParams, ProtectParams
 from unseg_core.protect.engine import protect_dataset
 from unseg_core.protect.journal import Journal
 from unseg_core.protect.manifest import Settings, read_manifest
+from unseg_core.protect.methods.grating import FINE
 from unseg_core.protect.methods.uniform import UniformNoise
 from unseg_core.protect.verify import verify_copy
 
@@ -132,6 +133,21 @@ def test_grey_and_transparent_images_stay_what_they_are(tmp_path: Path, rng: np.
     protect(source, tmp_path / "copy")
     assert [Image.open(p).mode for p in sorted((tmp_path / "copy" / "images").iterdir())] == ["L", "RGBA"]
     assert not verify_copy(str(tmp_path / "copy"), str(source)).differences
+
+
+def test_grey_files_have_the_fine_stripes_at_the_full_budget(tmp_path: Path) -> None:
+    """Coarse stripes without colour protect nothing."""
+    source = tmp_path / "source"
+    for folder, value in (("images", 100), ("masks", 255)):
+        (source / folder).mkdir(parents=True)
+        Image.new("L", (160, 160), value).save(source / folder / "flat.png")
+    copies = {method: tmp_path / method for method in ("grating", "dual-grating")}
+    for method, copy in copies.items():
+        assert invoke("protect", source, copy, "--method", method).exit_code == 0
+    stripes, same = (np.array(Image.open(copy / "images" / "flat.png")).astype(int) - 100 for copy in copies.values())
+    assert np.array_equal(stripes, same)
+    assert set(np.unique(stripes)) == {-8, 8}
+    assert np.abs(np.fft.rfft(stripes[0])).argmax() == FINE
 
 
 def test_verify_finds_every_kind_of_difference(source: Path, tmp_path: Path) -> None:

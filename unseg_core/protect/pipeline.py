@@ -189,7 +189,8 @@ class Pipeline:
     def _noises(self, batch: list[_Item]) -> list[np.ndarray]:
         self._check_stopped()
         prepared = [item.prepared for item in batch if item.prepared is not None]
-        return self.method.noises(
+        method = self.method.in_grey() if all(one.picture.grey for one in prepared) else self.method
+        return method.noises(
             [one.picture.pixels for one in prepared],
             [one.target for one in prepared],
             [one.sample.id for one in prepared],

@@ -18,7 +18,7 @@ many does not show them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -101,6 +101,10 @@ class GratingNoise(Method):
     seed: int = 0
     name: str = "grating"
     kinds: Kinds = COLOUR
+
+    def in_grey(self) -> Method:
+        """Coarse stripes without colour are not learnt."""
+        return replace(self, kinds=DUAL)
 
     def noise(self, image_HWC: np.ndarray, target: Target, image_id: str) -> np.ndarray:
         classes = class_map(target)

@@ -16,6 +16,10 @@ class Method(Protocol):
     @property
     def name(self) -> str: ...
 
+    def in_grey(self) -> Method:
+        """For files with one channel, which get the green channel's noise: this method unless it has another."""
+        return self
+
     def noise(self, image_HWC: np.ndarray, target: Target, image_id: str) -> np.ndarray:
         """float32 3xHxW in [-1, 1] for uint8 HxWx3 and what is protected in it; depends on nothing else."""
         ...
