@@ -35,7 +35,7 @@ def project(target: Path, profile: str) -> Path:
     return target
 
 
-def run(root: Path, *command: str, data: Path | None = None) -> str:
+def run(root: Path, *command: str, data: Path | None = None, fails: bool = False) -> str:
     """Run a program of this environment in `root`; returns what it printed, and fails with that."""
     environment = {
         **os.environ,
@@ -51,7 +51,7 @@ def run(root: Path, *command: str, data: Path | None = None) -> str:
         [sys.executable, "-m", *command], cwd=root, env=environment, capture_output=True, text=True, check=False
     )
     printed = done.stdout + done.stderr
-    assert done.returncode == 0, printed[-4000:]
+    assert (done.returncode != 0) == fails, printed[-4000:]
     return printed
 
 
@@ -119,6 +119,12 @@ def test_real_photographs_go_the_same_road(real_data: Path, tmp_path: Path) -> N
     assert (metrics["images"], metrics["protected"], metrics["failed"]) == (24, 24, 0)
     assert metrics["verified"]["differences"] == 0
     assert json.loads((root / "metrics" / "train.json").read_text())["images"] == 24
+    # An audit that cannot tell holds up what depends on it.
+    params = root / "params.yaml"
+    params.write_text(params.read_text().replace("audit: {datasets: []", "audit: {datasets: [kvasir]"))
+    printed = run(root, "dvc", "repro", data=real_data, fails=True)
+    assert "cannot tell: the data set is too small" in printed
+    assert "Running stage 'report'" not in printed
 
 
 @pytest.mark.parametrize(
