@@ -3,9 +3,9 @@
 Trains the audit's small U-Net on each kind of noise and tests it on clean images; prints the mean IoU of the classes.
 With several folders of binary masks each is a class of its own. NOISE is `clean`, a method that needs no network, or
 stripes made by hand: KIND[.KIND...]/KIND, the kinds of class 1, 2, ... (in turn) and, behind the stroke, of what is no
-object. A KIND is one or more waves joined by +, each a colour beside its opposite (m magenta, r red, y yellow, w white;
-b blue alone, l red and green alone), a direction (c columns, r rows, d diagonals, s squares) and cycles per image side:
-`mc12/yd12` is the method `grating`, `bc12+lc40/bd12+ld40` is `dual-grating`.
+object. A KIND is one or more waves joined by +, each a colour beside its opposite (m magenta, r red, y yellow, w white)
+or the channels that it has to itself (such as RG), a direction (c columns, r rows, d diagonals, s squares) and cycles
+per image side: `mc12/yd12` is the method `grating`, `Bc12+RGc40/Bd12+RGd40` is `dual-grating`.
 """
 
 from __future__ import annotations
@@ -30,19 +30,9 @@ from unseg_core.memory import keep_freed_memory
 from unseg_core.model.budget import add_noise
 from unseg_core.params import AuditParams
 from unseg_core.protect.methods import METHODS, MethodOptions, build_method
-from unseg_core.protect.methods.grating import (
-    BLUE_ALONE,
-    MAGENTA,
-    RED,
-    RED_GREEN,
-    WHITE,
-    YELLOW,
-    Kind,
-    Stripes,
-    striped,
-)
+from unseg_core.protect.methods.grating import MAGENTA, RED, WHITE, YELLOW, Kind, Stripes, striped
 
-HUES = {"m": MAGENTA, "r": RED, "y": YELLOW, "w": WHITE, "b": BLUE_ALONE, "l": RED_GREEN}
+HUES = {"m": MAGENTA, "r": RED, "y": YELLOW, "w": WHITE}
 DIRECTIONS = {"c": "columns", "r": "rows", "d": "diagonals", "s": "squares"}
 CPU = torch.device("cpu")
 
@@ -94,10 +84,11 @@ def kind_of(text: str) -> Kind:
 
 
 def _wave_of(text: str) -> Stripes:
-    found = re.fullmatch(r"([mrywbl])([crds])(\d+)", text)
+    found = re.fullmatch(r"([mryw]|[RGB]+)([crds])(\d+)", text)
     if found is None:
         raise SystemExit(f"{text!r} is no kind of stripes; see --help")
-    return Stripes(hue=HUES[found[1]], direction=DIRECTIONS[found[2]], cycles=int(found[3]))
+    red, green, blue = (int(channel in found[1]) for channel in "RGB")
+    return Stripes(hue=HUES.get(found[1], (red, green, blue)), direction=DIRECTIONS[found[2]], cycles=int(found[3]))
 
 
 def noised(images: Sequence[Picture], noise: NoiseOf | None, options: argparse.Namespace) -> LabelledImages:

@@ -1,6 +1,6 @@
-"""How long do commands take that need no network, and how long would they if they loaded torch first, as most tools do?
+"""How long do commands take that need no network, and how long would they if they loaded torch first?
 
-`python benchmarks/startup.py FOLDER`: a folder of a few images and masks.
+`python -m benchmarks.startup FOLDER`: a folder of a few images and masks.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import itertools
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -60,6 +60,16 @@ class _Item:
 def has_network(method: Method) -> bool:
     """True for methods whose work is one network's, which only one thread should run."""
     return hasattr(method, "generator")
+
+
+def noises_of(method: Method, prepared: Sequence[Prepared]) -> list[np.ndarray]:
+    """The noise of images that are worked on together: one, unless the method has a network."""
+    fitting = method.in_grey() if all(one.picture.grey for one in prepared) else method
+    return fitting.noises(
+        [one.picture.pixels for one in prepared],
+        [one.target for one in prepared],
+        [one.sample.id for one in prepared],
+    )
 
 
 class Pipeline:
@@ -189,12 +199,7 @@ class Pipeline:
     def _noises(self, batch: list[_Item]) -> list[np.ndarray]:
         self._check_stopped()
         prepared = [item.prepared for item in batch if item.prepared is not None]
-        method = self.method.in_grey() if all(one.picture.grey for one in prepared) else self.method
-        return method.noises(
-            [one.picture.pixels for one in prepared],
-            [one.target for one in prepared],
-            [one.sample.id for one in prepared],
-        )
+        return noises_of(self.method, prepared)
 
     def _check_stopped(self) -> None:
         if self.stopped.is_set():

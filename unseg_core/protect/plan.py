@@ -14,7 +14,7 @@ from unseg_core.errors import DataError
 from unseg_core.protect.execution import Execution, parallel_of
 from unseg_core.protect.manifest import OWN_FILES, Line, Settings
 from unseg_core.protect.methods import Method
-from unseg_core.protect.pipeline import Parallel, has_network
+from unseg_core.protect.pipeline import Parallel, has_network, noises_of
 from unseg_core.protect.shares import Recipe
 from unseg_core.protect.survey import survey
 from unseg_core.protect.writer import Job, Prepared, encode, failed_line, prepare, read_image
@@ -113,7 +113,7 @@ def _measure_one(job: Job, method: Method, sample: Sample, measured: _Measured) 
 
 def _measure_noise(job: Job, method: Method, prepared: Prepared, measured: _Measured) -> None:
     start = time.perf_counter()
-    noise = method.noises([prepared.picture.pixels], [prepared.target], [prepared.sample.id])[0]
+    (noise,) = noises_of(method, [prepared])
     between = time.perf_counter()
     try:
         data, line = encode(job.settings, prepared, noise)

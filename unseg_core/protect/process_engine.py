@@ -22,7 +22,6 @@ from unseg_core.protect.pipeline import Parallel, Task
 from unseg_core.protect.shares import Cursor, Recipe, Work, spans_of
 from unseg_core.protect.writer import Job
 
-UNSEG = "unseg_core.protect.methods.unseg"
 SECONDS = 0.2
 """How often a waiting process looks whether the others are well."""
 
@@ -56,8 +55,7 @@ class _Team:
     """Running processes and their queues."""
 
     def __init__(self, work: Work, devices: tuple[str, ...], advance: Callable[[int], None]) -> None:
-        network = [UNSEG] if work.recipe.name in WITH_TORCH else []
-        context = start_method(__name__, *network)
+        context = start_method(__name__, WITH_TORCH.get(work.recipe.name, __name__))
         self.advance = advance
         self.spans: Any = context.Queue(maxsize=len(devices))
         self.reports: Any = context.Queue()

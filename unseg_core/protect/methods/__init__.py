@@ -61,9 +61,8 @@ METHODS: dict[str, Callable[[MethodOptions], Method]] = {
     "cuda": _cuda,
 }
 
-
-WITH_TORCH = frozenset({"unseg", "cuda"})
-"""The others do without it: it takes seconds to load."""
+WITH_TORCH = {"unseg": f"{__name__}.unseg", "cuda": f"{__name__}.convolution"}
+"""Their modules. The others do without torch, which takes seconds to load."""
 
 
 def prepare_for(name: str, runtime: RuntimeParams) -> tuple[str, Precision]:
