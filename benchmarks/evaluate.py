@@ -42,12 +42,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6, help="of one round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     options = parser.parse_args()
     builders = {"plain": partial(plain_loop, options), "ours": partial(our_loop, options)}
     measured = run_rounds(builders, options.rounds)
     images = options.steps * options.batch
     print(f"UNet++ {options.encoder} {options.channels}, {options.size} px, batch {options.batch}, "
-          f"{machine('cpu', options.threads)}")  # fmt: skip
+          f"{machine(options.device, options.threads)}")  # fmt: skip
     for name, one in measured.items():
         print(
             f"{name}: {one.median / options.steps:.3f} s a step, {images / one.median:.1f} images/s; "
@@ -71,7 +72,7 @@ def plain_loop(options: argparse.Namespace) -> Work:
     torch.set_num_threads(options.threads)
     params = recipe_of(options)
     torch.manual_seed(0)
-    model = build_model(params, 1)
+    model = build_model(params, 1).to(options.device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=params.learning_rate)
     layout = open_layout("auto", options.data)
     samples = part_of(layout, test=False, test_share=0.2)[: options.steps * options.batch]
@@ -83,17 +84,20 @@ def plain_loop(options: argparse.Namespace) -> Work:
             loaded = [load_one(layout, one, options.size) for one in samples[start : start + options.batch]]
             images = np.stack([image.transpose(2, 0, 1) for image, _ in loaded])
             labels = torch.from_numpy(np.stack([label for _, label in loaded])).long()
-            logits = model(normalise(torch.from_numpy(images).float() / 255))  # type: ignore[operator]
+            values = normalise(torch.from_numpy(images).float() / 255).to(options.device)
+            logits = model(values)  # type: ignore[operator]
             optimiser.zero_grad()
-            F.cross_entropy(logits, labels, ignore_index=255).backward()
+            F.cross_entropy(logits, labels.to(options.device), ignore_index=255).backward()
             optimiser.step()
+        if options.device == "cuda":
+            torch.cuda.synchronize()
         return np.array([time.process_time() - begun])
 
     return work
 
 
 def our_loop(options: argparse.Namespace) -> Work:
-    runtime = RuntimeParams(device="cpu", threads=options.threads)
+    runtime = RuntimeParams(device=options.device, threads=options.threads)
     device = prepare_device(runtime)
     params = recipe_of(options)
     layout = open_layout("auto", options.data)

@@ -88,13 +88,13 @@ def report(measured: dict[str, Measured], size: str, device: str) -> None:
             continue
         variant, count = name.split(" x")
         seconds = of.median / int(count)
-        line = f"{name:10s} {seconds:8.3f} s an image, peak memory {of.peak_mb:6.0f} MB"
+        line = f"{name:10s} {seconds:8.4f} s an image, peak memory {of.peak_mb:6.0f} MB"
         if plain is not None and name != "plain x1":
             line += f"; {plain.median / seconds:.2f} x plain, memory {of.peak_mb / plain.peak_mb:.2f} x"
         peak = peak_flops(device, measured[f"peak {'bf16' if variant == 'bf16' else 'fp32'}"].seconds)
         if size in GFLOP:
             ideal = GFLOP[size] * 1e9 / peak
-            line += f"; {seconds / ideal:.2f} x the ideal {ideal:.2f} s at {peak / 1e9:.0f} GFLOP/s"
+            line += f"; {seconds / ideal:.2f} x the ideal {ideal:.4f} s at {peak / 1e9:.0f} GFLOP/s"
         print(line)
     reference = plain or next(iter(measured.values()))
     for name, of in measured.items():

@@ -111,7 +111,7 @@ def main() -> None:
             {v: partial(build, v, phase, **how) for v in options.variants}, options.rounds, options.clock
         )
         for variant, of in measured.items():
-            print(f"{phase} phase, {variant:5s} {of.median:7.2f} s a step, peak memory {of.peak_mb:6.0f} MB", end="")
+            print(f"{phase} phase, {variant:5s} {of.median:7.3f} s a step, peak memory {of.peak_mb:6.0f} MB", end="")
             print(_against(measured.get("plain"), of) if variant != "plain" else "")
 
 

@@ -86,6 +86,13 @@ def test_same_seed_same_result_and_finished_seeds_are_kept(tmp_path: Path) -> No
     assert evaluate_seeds(data, data, SCENE_CLASSES, recipe, ONE_THREAD, tmp_path / "work")[0].iou == 0.123
 
 
+def test_warm_up_of_one_step(tmp_path: Path) -> None:
+    """A tenth of ten steps."""
+    data = scenes(tmp_path, 4, 32)
+    recipe = EvaluateParams(**{**SMALL.__dict__, "epochs": 10, "test_every": 10})
+    assert train_and_test(data, data, SCENE_CLASSES, recipe, 0, CPU).train_loss > 0
+
+
 def test_diverging_training_stops(tmp_path: Path) -> None:
     data = scenes(tmp_path, 7, 32)
     recipe = EvaluateParams(**{**SMALL.__dict__, "learning_rate": 1.0, "epochs": 60, "test_every": 60})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -114,11 +115,13 @@ class Training:
         if processes.count > 1:
             # The same weights in all, but not the same dropout.
             torch.manual_seed(seed * processes.count + processes.rank)
-        batches = len(train.ids) // params.batch_size or 1
+        steps = params.epochs * (len(train.ids) // params.batch_size or 1)
         self.trained = [one for one in self._all_parameters() if one.requires_grad]
         self.optimiser = torch.optim.AdamW(self.trained, lr=params.learning_rate, weight_decay=params.weight_decay)
+        # torch divides by zero where the warm-up is exactly one step.
+        warm_up = WARM_UP if WARM_UP * steps != 1 else math.nextafter(WARM_UP, 1)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, max_lr=params.learning_rate, total_steps=params.epochs * batches, pct_start=WARM_UP
+            self.optimiser, max_lr=params.learning_rate, total_steps=steps, pct_start=warm_up
         )
         self.waited = 0.0
         """Seconds in which the model waited for data."""
