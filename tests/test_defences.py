@@ -93,6 +93,18 @@ def test_values_are_what_they_say(pixels: Tensor) -> None:
     assert worse > 1.5 * better
 
 
+def test_bandstop_takes_one_octave() -> None:
+    stop = DEFENCES["bandstop"].transform
+    assert stop is not None
+    across = torch.arange(64) / 64
+    waves = {
+        cycles: 0.5 + 0.1 * torch.sin(2 * torch.pi * cycles * across).expand(1, 3, 64, 64) for cycles in (8, 12, 18)
+    }
+    left = {cycles: (stop(12.0)(wave) - 0.5).abs().max() for cycles, wave in waves.items()}
+    assert left[12] < 1e-6
+    assert min(left[8], left[18]) > 0.09
+
+
 def test_gaussian_leaves_constants_and_averages_noise() -> None:
     smooth = DEFENCES["gaussian"].transform
     assert smooth is not None

@@ -89,3 +89,20 @@ def resize(factor: float) -> Transform:
         return F.interpolate(shrunk, size=(height, width), mode="bilinear", antialias=True)
 
     return there_and_back
+
+
+HALF_AN_OCTAVE = 0.5
+
+
+def bandstop(cycles: float) -> Transform:
+    """Without the waves of this many cycles per image side and half an octave up and down, in any direction."""
+
+    def without_band(images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        down = torch.fft.fftfreq(height, 1 / height, device=images.device)[:, None]
+        across = torch.fft.rfftfreq(width, 1 / width, device=images.device)
+        octaves = (torch.hypot(down, across) / cycles).log2()
+        spectrum = torch.fft.rfft2(images.float()) * (octaves.abs() > HALF_AN_OCTAVE)
+        return torch.fft.irfft2(spectrum, s=(height, width)).clamp(0, 1)
+
+    return without_band

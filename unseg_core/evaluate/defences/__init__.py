@@ -16,7 +16,7 @@ from unseg_core.evaluate.defences.adversarial import ADVERSARIAL
 from unseg_core.evaluate.defences.defence import Defence, TrainingRule
 from unseg_core.evaluate.defences.divide_and_conquer import DDC_AT
 from unseg_core.evaluate.defences.pixels import pixels_of
-from unseg_core.evaluate.defences.squeezing import BIT_DEPTH, GAUSSIAN, GREY, JPEG, NOISE, RESIZE
+from unseg_core.evaluate.defences.squeezing import BANDSTOP, BIT_DEPTH, GAUSSIAN, GREY, JPEG, NOISE, RESIZE
 from unseg_core.evaluate.models.model import DownstreamModel
 from unseg_core.model.parts import normalise
 from unseg_core.params import EvaluateParams
@@ -30,6 +30,7 @@ DEFENCES: dict[str, Defence] = {
     "bits": BIT_DEPTH,
     "noise": NOISE,
     "resize": RESIZE,
+    "bandstop": BANDSTOP,
     "adversarial": ADVERSARIAL,
     "ddc-at": DDC_AT,
 }
