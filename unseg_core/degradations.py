@@ -103,6 +103,7 @@ def bandstop(cycles: float) -> Transform:
         across = torch.fft.rfftfreq(width, 1 / width, device=images.device)
         octaves = (torch.hypot(down, across) / cycles).log2()
         spectrum = torch.fft.rfft2(images.float()) * (octaves.abs() > HALF_AN_OCTAVE)
-        return torch.fft.irfft2(spectrum, s=(height, width)).clamp(0, 1)
+        filtered: Tensor = torch.fft.irfft2(spectrum, s=(height, width))
+        return filtered.clamp(0, 1)
 
     return without_band
