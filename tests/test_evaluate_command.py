@@ -105,6 +105,7 @@ def test_finished_seeds_are_used_again(photos: Path, tmp_path: Path) -> None:
     assert len(kept) == 4
     times = [path.stat().st_mtime_ns for path in kept]
     assert ran(*arguments(photos, tmp_path / "out")) == result
+    assert ran(*arguments(photos, tmp_path / "other", "--set", "evaluate.parallel=3")) == result
     assert [path.stat().st_mtime_ns for path in kept] == times
     ran(*arguments(photos, tmp_path / "out", "--set", "evaluate.seeds=[0,1,2]"))
     assert len(list((tmp_path / "out" / ".work").rglob("seed*.json"))) == 6
@@ -131,6 +132,7 @@ def test_a_folder_that_is_no_copy_exits_with_2(photos: Path, tmp_path: Path) -> 
     source = str(photos / "photos")
     error = ran("evaluate", source, source + "/", "--out", str(tmp_path), *settings, code=2)["error"]
     assert "no complete manifest" in error
+    assert not list(tmp_path.rglob("seed*")), "trained before the copy was looked at"
 
 
 @pytest.mark.slow

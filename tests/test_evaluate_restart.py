@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,13 +16,14 @@ import torch
 from conftest import write_pairs
 
 from unseg_core.data.layouts import open_layout
-from unseg_core.errors import ExtraError, ParameterError, TrainingError
+from unseg_core.errors import DataError, ExtraError, ParameterError, TrainingError
 from unseg_core.evaluate import training
 from unseg_core.evaluate.checkpoint import load_checkpoint
 from unseg_core.evaluate.dataset import LabelledImages, load_samples
 from unseg_core.evaluate.models import build_model
 from unseg_core.evaluate.run import evaluate_seeds, train_and_test
 from unseg_core.evaluate.scoring import METERS
+from unseg_core.evaluate.side_by_side import Named, run_side_by_side
 from unseg_core.params import EvaluateParams, RuntimeParams
 from unseg_core.train.processes import Processes
 
@@ -113,6 +116,29 @@ def test_finished_seeds_outlive_one_that_diverges(
     monkeypatch.setattr(training.Training, "train_epoch", lambda self, epoch: pytest.fail("trained again"))
     kept = evaluate_seeds(data, data, CLASSES, replace(recipe, seeds=(0, 2)), ONE_THREAD, tmp_path)
     assert [one.seed for one in kept] == [0, 2]
+
+
+def _do(what: str, place: int) -> str:
+    if what == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "wrong":
+        raise DataError("a.png is damaged")
+    return f"{what} in place {place}" if what else ""
+
+
+def _jobs(*names: str) -> list[Named[str]]:
+    return [Named(name=f"job {number}", job=name) for number, name in enumerate(names)]
+
+
+def test_a_process_that_is_killed_is_one_failure() -> None:
+    first, second = run_side_by_side(_do, _jobs("", "die", "", "no loss"), 2)
+    assert first.startswith("job 1: its process ended with -9")
+    assert second.startswith("no loss in place")
+
+
+def test_an_error_of_one_process_is_the_error_of_all() -> None:
+    with pytest.raises(DataError, match=r"a\.png is damaged"):
+        run_side_by_side(_do, _jobs("", "wrong"), 2)
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,11 @@ from unseg_core.device import prepare_device
 from unseg_core.errors import ParameterError
 from unseg_core.evaluate.defences import parse_defences
 from unseg_core.evaluate.image_scores import score_rows
-from unseg_core.evaluate.run import SeedResult, evaluate_seeds
+from unseg_core.evaluate.run import Evaluation, SeedResult, evaluate_all
 from unseg_core.evaluate.scoring import METERS
-from unseg_core.evaluate.splits import open_test, open_training
+from unseg_core.evaluate.splits import open_placed, open_test, training_samples
 from unseg_core.evaluate.statistics import compare_paired, mean_and_deviation
-from unseg_core.evaluate.training import ALONE, Split
+from unseg_core.evaluate.training import ALONE
 from unseg_core.params import EXECUTION, EvaluateParams, RuntimeParams, check_range
 from unseg_core.protect.manifest import read_summary
 from unseg_core.train.processes import Processes, join_processes
@@ -106,11 +106,25 @@ def compare_versions(comparison: Comparison) -> dict[str, Any]:
         check_range("test_share", comparison.test_share, 0.01, 0.99)
     join_processes(comparison.processes, prepare_device(comparison.runtime))
     original = comparison.versions[0].original
+    # All of them first: a wrong copy is to be found before hours are spent on the others.
+    placed = [
+        training_samples(one.original, one.copy, comparison.test_share, one.protected_share)
+        for one in comparison.versions
+    ]
     test = open_test(original, params, test_share=comparison.test_share, tested=comparison.tested)
-    found = [(one, *_evaluate(comparison, one, test)) for one in comparison.versions]
+    evaluations = [
+        Evaluation(
+            name=version.name,
+            open_train=partial(open_placed, samples, params),
+            work=comparison.out / ".work" / _fingerprint(comparison, version),
+        )
+        for version, samples in zip(comparison.versions, placed, strict=True)
+    ]
+    every = evaluate_all(
+        evaluations, test, original.classes, params, comparison.runtime, processes=comparison.processes
+    )
     if not comparison.processes.first:
         return {}
-    reference = found[0][1]
     result = {
         "source": original.root,
         "metric": METERS[params.task][0],
@@ -118,35 +132,14 @@ def compare_versions(comparison: Comparison) -> dict[str, Any]:
         "recipe": {key: value for key, value in asdict(params).items() if key not in EXECUTION},
         "test_images": len(test.ids),
         "versions": [
-            {**_summary(version, results, reference if number else None), "train_images": images}
-            for number, (version, results, images) in enumerate(found)
+            {**_summary(version, results, every[0] if number else None), "train_images": len(samples)}
+            for number, (version, results, samples) in enumerate(zip(comparison.versions, every, placed, strict=True))
         ],
     }
+    for version, results in zip(comparison.versions, every, strict=True):
+        storage.write_file(str(comparison.out / f"{version.name}.csv"), _table(results))
     storage.write_file(str(comparison.out / RESULTS), (json.dumps(result, indent=2, sort_keys=True) + "\n").encode())
     return result
-
-
-def _evaluate(comparison: Comparison, version: Version, test: Split) -> tuple[list[SeedResult], int]:
-    """Results of all seeds, and the number of training images."""
-    train = open_training(
-        version.original,
-        version.copy,
-        comparison.params,
-        test_share=comparison.test_share,
-        protected_share=version.protected_share,
-    )
-    results = evaluate_seeds(
-        train,
-        test,
-        version.original.classes,
-        comparison.params,
-        comparison.runtime,
-        comparison.out / ".work" / _fingerprint(comparison, version),
-        processes=comparison.processes,
-    )
-    if comparison.processes.first:
-        storage.write_file(str(comparison.out / f"{version.name}.csv"), _table(results))
-    return results, len(train.ids)
 
 
 def _table(results: Sequence[SeedResult]) -> bytes:

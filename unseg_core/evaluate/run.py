@@ -1,9 +1,9 @@
-"""One evaluation: train on one version of a data set, test on clean images, over several seeds."""
+"""Evaluations: train on versions of a data set, test on clean images, over several seeds."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,42 @@ from unseg_core.device import Precision, choose_precision, prepare_device
 from unseg_core.errors import TrainingError
 from unseg_core.evaluate.checkpoint import CurvePoint
 from unseg_core.evaluate.image_scores import ImageScore
+from unseg_core.evaluate.side_by_side import Named, run_side_by_side
 from unseg_core.evaluate.training import ALONE, SeedResult, Split, score_model, train_and_test
-from unseg_core.forkserver import start_method
 from unseg_core.params import EvaluateParams, RuntimeParams
 from unseg_core.storage import write_file
 from unseg_core.train.processes import Processes, join_processes
 
-__all__ = ["CurvePoint", "SeedResult", "Split", "evaluate_seeds", "precision_of", "score_model", "train_and_test"]
+__all__ = [
+    "CurvePoint",
+    "Evaluation",
+    "SeedResult",
+    "Split",
+    "evaluate_all",
+    "evaluate_seeds",
+    "precision_of",
+    "score_model",
+    "train_and_test",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A version of a data set to train on, with every seed."""
+
+    name: str = ""
+    """In messages."""
+    open_train: Callable[[], Split]
+    """Its training images; asked for only while a seed is left to train."""
+    work: Path
+    """Folder of results and checkpoints."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
     """One seed of an evaluation."""
 
+    name: str
     train: Split
     test: Split
     classes: tuple[str, ...]
@@ -34,7 +57,7 @@ class _Job:
     seed: int
     runtime: RuntimeParams
     work: Path
-    processes: Processes = ALONE
+    processes: Processes
 
 
 def evaluate_seeds(
@@ -47,53 +70,75 @@ def evaluate_seeds(
     *,
     processes: Processes = ALONE,
 ) -> list[SeedResult]:
-    """Train and test once per seed. Finished seeds are kept in `work` and not trained again; others go on from their
-    last epoch. A seed that fails does not stop the others.
+    """As evaluate_all, of one version."""
+    one = Evaluation(open_train=lambda: train, work=work)
+    return evaluate_all([one], test, classes, params, runtime, processes=processes)[0]
+
+
+def evaluate_all(
+    evaluations: Sequence[Evaluation],
+    test: Split,
+    classes: tuple[str, ...],
+    params: EvaluateParams,
+    runtime: RuntimeParams,
+    *,
+    processes: Processes = ALONE,
+) -> list[list[SeedResult]]:
+    """Train and test every evaluation once per seed. Finished seeds are kept in its `work` and not trained again;
+    others go on from their last epoch. A seed that fails does not stop the others.
 
     Args:
-        processes: that train each seed together (`torchrun`); without them, params.parallel seeds train side by side.
+        processes: that train each seed together (`torchrun`); without them, params.parallel trainings run side by side.
 
     Raises:
         TrainingError: the loss of a seed is not finite.
+        DataError: a file is damaged.
     """
-    todo = [seed for seed in params.seeds if not _result_file(work, seed).exists()]
-    todo = processes.gather(todo)[0]
+    own = [[seed for seed in params.seeds if not _result_file(one.work, seed).exists()] for one in evaluations]
+    todo = processes.gather(own)[0]
     alone = processes.count == 1
     share = replace(runtime, threads=max(1, runtime.threads // params.parallel)) if alone else runtime
-    jobs = [
-        _Job(
-            train=train, test=test, classes=classes, params=params, seed=seed, runtime=share, work=work,
-            processes=processes,
-        )
-        for seed in todo
-    ]  # fmt: skip
-    failures = _side_by_side(jobs, params.parallel) if alone and params.parallel > 1 else _in_turn(jobs)
+
+    def jobs() -> Iterator[_Job]:
+        """One version after the other, so that the images of few are held at a time."""
+        for one, seeds in zip(evaluations, todo, strict=True):
+            train = one.open_train() if seeds else None
+            for seed in seeds:
+                assert train is not None
+                yield _Job(
+                    name=one.name, train=train, test=test, classes=classes, params=params, seed=seed, runtime=share,
+                    work=one.work, processes=processes,
+                )  # fmt: skip
+
+    parallel = min(params.parallel, sum(map(len, todo))) if alone else 1
+    if parallel > 1:
+        named = (Named(name=f"{job.name} seed {job.seed}".strip(), job=job) for job in jobs())
+        failures = run_side_by_side(_run_seed, named, parallel)
+    else:
+        failures = [message for message in map(_run_seed, jobs()) if message]
     prepare_device(runtime)
     if failures:
-        kept = [str(seed) for seed in params.seeds if _result_file(work, seed).exists()]
+        kept = [
+            f"{one.name} {seed}".strip()
+            for one in evaluations
+            for seed in params.seeds
+            if _result_file(one.work, seed).exists()
+        ]
         raise TrainingError(f"{'; '.join(failures)} (seeds finished and kept: {', '.join(kept) or 'none'})")
-    return [read_result(_result_file(work, seed)) for seed in params.seeds]
-
-
-def _in_turn(jobs: Sequence[_Job]) -> list[str]:
-    return [message for message in map(_run_seed, jobs) if message]
-
-
-def _side_by_side(jobs: Sequence[_Job], parallel: int) -> list[str]:
-    if len(jobs) < 2:
-        return _in_turn(jobs)
-    # Leaving the pool stops its processes at once.
-    with start_method(__name__).Pool(min(parallel, len(jobs))) as pool:
-        return [message for message in pool.imap(_run_seed, jobs) if message]
+    return [[read_result(_result_file(one.work, seed)) for seed in params.seeds] for one in evaluations]
 
 
 def _result_file(work: Path, seed: int) -> Path:
     return work / f"seed{seed}.json"
 
 
-def _run_seed(job: _Job) -> str:
+def _run_seed(job: _Job, place: int = 0) -> str:
     """Train and write the result; returns why it could not be trained, if it could not."""
-    device = join_processes(job.processes, prepare_device(job.runtime))
+    processes = job.processes
+    if processes.count == 1:
+        # Those side by side share out the GPUs.
+        processes = replace(processes, local_rank=place % max(1, torch.cuda.device_count()))
+    device = join_processes(processes, prepare_device(job.runtime))
     result, checkpoint = _result_file(job.work, job.seed), job.work / f"seed{job.seed}.pt"
     try:
         found = train_and_test(
@@ -105,14 +150,14 @@ def _run_seed(job: _Job) -> str:
             device,
             precision=precision_of(job.params, job.runtime, device),
             checkpoint=checkpoint,
-            processes=job.processes,
+            processes=processes,
         )
     except TrainingError as error:
-        return str(error)
-    if job.processes.first:
+        return f"{job.name}: {error}" if job.name else str(error)
+    if processes.first:
         write_file(str(result), json.dumps(asdict(found)).encode())
         checkpoint.unlink(missing_ok=True)
-    job.processes.wait()
+    processes.wait()
     return ""
 
 
@@ -123,7 +168,7 @@ def precision_of(params: EvaluateParams, runtime: RuntimeParams, device: torch.d
 
 
 def read_result(path: Path) -> SeedResult:
-    """What evaluate_seeds has written for a seed."""
+    """What an evaluation has written for a seed."""
     values: dict[str, Any] = json.loads(path.read_text())
     curve = tuple(CurvePoint(**point) for point in values["curve"])
     images = tuple(

@@ -43,7 +43,8 @@ class EvaluateParams:
     """Gradients are scaled down to this norm; 0: they are not."""
     seeds: tuple[int, ...] = (0, 1, 2)
     parallel: int = 1
-    """Seeds trained at the same time, each in a process of its own with an equal share of runtime.threads."""
+    """Trainings at the same time (seeds, and in `unseg evaluate` copies), each in a process of its own with an equal
+    share of runtime.threads."""
     workers: int = 4
     """Images that are read at the same time."""
     memory_gib: float = 8.0
