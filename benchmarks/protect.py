@@ -129,7 +129,7 @@ def network_alone(source: Path, target: Path, recipe: Recipe, how: Execution, de
     job = Job(layout=layout, settings=settings(recipe.name), target="", is_trial=True)
     tasks: list[Task] = list(enumerate(layout.samples()))
     method, few = recipe.build(device), [_prepared(job, task) for task in tasks[:DIFFERENT]]
-    batch = parallel_of(how, device).batch_size
+    batch = parallel_of(recipe, how, device).batch_size
     method.noises(*_columns(few[:batch]))
     start = time.perf_counter()
     for first in range(0, len(tasks), batch):

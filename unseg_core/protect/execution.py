@@ -7,11 +7,14 @@ from dataclasses import dataclass, fields
 
 from unseg_core.params import ExecutionParams, ProtectParams, check_range
 from unseg_core.protect.engine import Engine, InProcess
+from unseg_core.protect.methods import WITH_TORCH
 from unseg_core.protect.pipeline import Parallel
 from unseg_core.protect.shares import Recipe
 
 GPU_BATCH = 8
 """Images of one pass on a GPU, where nothing else is said."""
+MOST, MOST_WITH_NETWORK = 16, 2
+"""Workers of a process, where nothing else is said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,7 @@ def choose_engine(recipe: Recipe, how: Execution, device: str) -> Engine:
         WeightsError: the generator cannot be loaded.
     """
     gpu = device.startswith("cuda")
-    parallel = parallel_of(how, device)
+    parallel = parallel_of(recipe, how, device)
     if how.engine == "ray":
         from unseg_core.protect.ray_engine import RayCluster
 
@@ -52,14 +55,17 @@ def choose_engine(recipe: Recipe, how: Execution, device: str) -> Engine:
     return Processes(recipe=recipe, parallel=parallel, devices=devices, threads=how.threads)
 
 
-def parallel_of(how: Execution, device: str) -> Parallel:
+def parallel_of(recipe: Recipe, how: Execution, device: str) -> Parallel:
     """How much one process does at a time."""
     gpu = device.startswith("cuda")
-    return Parallel(workers=how.workers or _workers(gpu), batch_size=how.batch_size or (GPU_BATCH if gpu else 1))
+    # On a CPU the network has threads of its own, which more of ours would keep waiting.
+    workers = _workers(how.processes) if gpu or recipe.name not in WITH_TORCH else MOST_WITH_NETWORK
+    return Parallel(workers=how.workers or workers, batch_size=how.batch_size or (GPU_BATCH if gpu else 1))
 
 
-def _workers(gpu: bool) -> int:
-    return min(16, max(2, os.cpu_count() or 2)) if gpu else 2
+def _workers(processes: int) -> int:
+    """This machine's processors shared out."""
+    return min(MOST, max(2, (os.cpu_count() or 2) // max(1, processes)))
 
 
 def _devices(processes: int, gpu: bool, device: str) -> tuple[str, ...]:

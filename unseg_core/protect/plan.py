@@ -46,7 +46,7 @@ def plan_run(layout: Layout, recipe: Recipe, settings: Settings, how: Execution,
         `images`, `bytes` (of the images), `carried_files`, `carried_bytes`, `clashes`, `settings`, and `measured`:
         of evenly spread images how many of each `status` and with each class. From them `output_bytes` and `seconds`.
     """
-    method, parallel = recipe.build(device), parallel_of(how, device)
+    method, parallel = recipe.build(device), parallel_of(recipe, how, device)
     found = survey(layout, settings)
     sizes = {True: [0, 0], False: [0, 0]}
     for path, size in storage.list_sizes(layout.root):
