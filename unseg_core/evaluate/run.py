@@ -151,6 +151,7 @@ def _run_seed(job: _Job, place: int = 0) -> str:
             precision=precision_of(job.params, job.runtime, device),
             checkpoint=checkpoint,
             processes=processes,
+            name=job.name,
         )
     except TrainingError as error:
         return f"{job.name}: {error}" if job.name else str(error)

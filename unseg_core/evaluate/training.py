@@ -68,12 +68,14 @@ def train_and_test(
     precision: Precision = "fp32",
     checkpoint: Path | None = None,
     processes: Processes = ALONE,
+    name: str = "",
 ) -> SeedResult:
     """One training: AdamW, one-cycle schedule, horizontal flips, and the loss of the model.
 
     Args:
         checkpoint: written after every epoch and continued from; None: no restart.
         processes: that train together, each on its part of every batch; the result is the same in all.
+        name: of what is trained on, where progress is shown.
 
     Raises:
         TrainingError: the loss is not finite.
@@ -81,8 +83,9 @@ def train_and_test(
         ExtraError: a library that the model needs is not installed.
     """
     training = Training(
-        train, test, classes, params, seed, device, precision=precision, checkpoint=checkpoint, processes=processes
-    )
+        train, test, classes, params, seed, device, precision=precision, checkpoint=checkpoint, processes=processes,
+        name=name,
+    )  # fmt: skip
     return training.run()
 
 
@@ -101,6 +104,7 @@ class Training:
         precision: Precision,
         checkpoint: Path | None,
         processes: Processes,
+        name: str = "",
     ) -> None:
         if processes.count > params.batch_size:
             raise ParameterError(
@@ -110,6 +114,7 @@ class Training:
         self.train, self.test, self.classes = train, test, classes
         self.params, self.seed, self.device = params, seed, device
         self.precision, self.checkpoint, self.processes = precision, checkpoint, processes
+        self.label = f"{name} seed {seed}".strip()
         self.model = _on_device(build_model(params, len(classes)), params, device, processes)
         self.defended: Defended = defend(self.model, params)
         if processes.count > 1:
@@ -135,7 +140,7 @@ class Training:
         curve = standing.curve if standing else []
         scores = Scores(main=0.0, by_class={})
         parent = os.getppid()
-        with progress(f"seed {self.seed}", self.params.epochs, "epochs") as advance:
+        with progress(self.label, self.params.epochs, "epochs") as advance:
             advance(len(curve))
             for epoch in range(len(curve), self.params.epochs):
                 if os.getppid() != parent:
