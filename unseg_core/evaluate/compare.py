@@ -125,21 +125,30 @@ def compare_versions(comparison: Comparison) -> dict[str, Any]:
     )
     if not comparison.processes.first:
         return {}
-    result = {
-        "source": original.root,
-        "metric": METERS[params.task][0],
-        "classes": list(original.classes),
-        "recipe": {key: value for key, value in asdict(params).items() if key not in EXECUTION},
-        "test_images": len(test.ids),
-        "versions": [
-            {**_summary(version, results, every[0] if number else None), "train_images": len(samples)}
-            for number, (version, results, samples) in enumerate(zip(comparison.versions, every, placed, strict=True))
-        ],
-    }
+    result = _result(comparison, len(test.ids), every, [len(samples) for samples in placed])
     for version, results in zip(comparison.versions, every, strict=True):
         storage.write_file(str(comparison.out / f"{version.name}.csv"), _table(results))
     storage.write_file(str(comparison.out / RESULTS), (json.dumps(result, indent=2, sort_keys=True) + "\n").encode())
     return result
+
+
+def _result(
+    comparison: Comparison, test_images: int, every: Sequence[Sequence[SeedResult]], train_images: Sequence[int]
+) -> dict[str, Any]:
+    """What results.json has, from the seeds and the number of training images of every version."""
+    params, original = comparison.params, comparison.versions[0].original
+    found = zip(comparison.versions, every, train_images, strict=True)
+    return {
+        "source": original.root,
+        "metric": METERS[params.task][0],
+        "classes": list(original.classes),
+        "recipe": {key: value for key, value in asdict(params).items() if key not in EXECUTION},
+        "test_images": test_images,
+        "versions": [
+            {**_summary(version, results, every[0] if number else None), "train_images": images}
+            for number, (version, results, images) in enumerate(found)
+        ],
+    }
 
 
 def _table(results: Sequence[SeedResult]) -> bytes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,24 +99,14 @@ def evaluate_all(
     todo = processes.gather(own)[0]
     alone = processes.count == 1
     share = replace(runtime, threads=max(1, runtime.threads // params.parallel)) if alone else runtime
-
-    def jobs() -> Iterator[_Job]:
-        """One version after the other, so that the images of few are held at a time."""
-        for one, seeds in zip(evaluations, todo, strict=True):
-            train = one.open_train() if seeds else None
-            for seed in seeds:
-                assert train is not None
-                yield _Job(
-                    name=one.name, train=train, test=test, classes=classes, params=params, seed=seed, runtime=share,
-                    work=one.work, processes=processes,
-                )  # fmt: skip
-
+    make = partial(_Job, test=test, classes=classes, params=params, runtime=share, processes=processes)
+    jobs = _jobs(zip(evaluations, todo, strict=True), make)
     parallel = min(params.parallel, sum(map(len, todo))) if alone else 1
     if parallel > 1:
-        named = (Named(name=f"{job.name} seed {job.seed}".strip(), job=job) for job in jobs())
+        named = (Named(name=f"{job.name} seed {job.seed}".strip(), job=job) for job in jobs)
         failures = run_side_by_side(_run_seed, named, parallel)
     else:
-        failures = [message for message in map(_run_seed, jobs()) if message]
+        failures = [message for message in map(_run_seed, jobs) if message]
     prepare_device(runtime)
     if failures:
         kept = [
@@ -126,6 +117,14 @@ def evaluate_all(
         ]
         raise TrainingError(f"{'; '.join(failures)} (seeds finished and kept: {', '.join(kept) or 'none'})")
     return [[read_result(_result_file(one.work, seed)) for seed in params.seeds] for one in evaluations]
+
+
+def _jobs(todo: Iterable[tuple[Evaluation, Sequence[int]]], make: Callable[..., _Job]) -> Iterator[_Job]:
+    """One version after the other, so that the images of few are held at a time."""
+    for one, seeds in todo:
+        if seeds:
+            train = one.open_train()
+            yield from (make(name=one.name, train=train, seed=seed, work=one.work) for seed in seeds)
 
 
 def _result_file(work: Path, seed: int) -> Path:
