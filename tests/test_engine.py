@@ -29,7 +29,7 @@ from unseg_core.model.generator import Generator
 from unseg_core.model.sizes import TINY
 from unseg_core.model.weights import initialise
 from unseg_core.protect.engine import InProcess, protect_dataset, protect_with
-from unseg_core.protect.execution import Execution, choose_engine
+from unseg_core.protect.execution import Execution, choose_engine, parallel_of
 from unseg_core.protect.journal import WORK, Journal
 from unseg_core.protect.manifest import Line, read_manifest
 from unseg_core.protect.methods import MethodOptions
@@ -306,10 +306,16 @@ def test_the_journal_merges_parts_and_drops_what_was_cut_off(tmp_path: Path) -> 
     assert [json.loads(text)["id"] for _, text in journal.texts()] == [str(i) for i in range(15)]
 
 
-def test_engines_are_chosen_by_device() -> None:
+def test_engines_are_chosen_by_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
     one = choose_engine(UNIFORM, Execution(), "cpu")
     assert isinstance(one, InProcess)
-    assert one.parallel == Parallel(workers=2, batch_size=1)
+    assert one.parallel == Parallel(workers=8, batch_size=1)
+    assert parallel_of(UNIFORM, Execution(processes=3), "cpu").workers == 2
+    assert parallel_of(UNIFORM, Execution(engine="ray"), "cpu").workers == 2
+    unseg = Recipe(name="unseg", options=MethodOptions())
+    assert parallel_of(unseg, Execution(), "cpu").workers == 2
+    assert parallel_of(unseg, Execution(), "cuda") == Parallel(workers=8, batch_size=8)
     two = choose_engine(UNIFORM, Execution(processes=2, workers=3), "cpu")
     assert isinstance(two, Processes)
     assert (two.devices, two.workers) == (("cpu", "cpu"), 6)

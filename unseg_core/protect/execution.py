@@ -13,7 +13,7 @@ from unseg_core.protect.shares import Recipe
 
 GPU_BATCH = 8
 """Images of one pass on a GPU, where nothing else is said."""
-MOST, MOST_WITH_NETWORK = 16, 2
+MOST, FEW = 16, 2
 """Workers of a process, where nothing else is said."""
 
 
@@ -58,8 +58,9 @@ def choose_engine(recipe: Recipe, how: Execution, device: str) -> Engine:
 def parallel_of(recipe: Recipe, how: Execution, device: str) -> Parallel:
     """How much one process does at a time."""
     gpu = device.startswith("cuda")
-    # On a CPU the network has threads of its own, which more of ours would keep waiting.
-    workers = _workers(how.processes) if gpu or recipe.name not in WITH_TORCH else MOST_WITH_NETWORK
+    # Beside a network on a CPU, which has threads of its own, and beside other actors of a node, there is room for few.
+    many = gpu or (recipe.name not in WITH_TORCH and how.engine == "local")
+    workers = _workers(how.processes) if many else FEW
     return Parallel(workers=how.workers or workers, batch_size=how.batch_size or (GPU_BATCH if gpu else 1))
 
 
