@@ -138,7 +138,7 @@ def _defence(run: Metrics) -> str:
 
 def other_rows(runs: Sequence[Metrics]) -> list[Row]:
     """Our runs of settings that the paper does not have."""
-    cleans = {_setting(run): run for run in runs if run["method"] == "clean" and not run.get("defences")}
+    cleans = {_setting(run): run for run in runs if run["method"] == "clean"}
     others = [run for run in runs if run["method"] != "clean" and not any(_is_published(run, one) for one in PUBLISHED)]
     return [_other_row(run, cleans.get(_setting(run))) for run in others]
 
@@ -147,14 +147,16 @@ def _is_published(run: Metrics, one: Published) -> bool:
     return _is_of(run, one, Generator(size="", start="random"))
 
 
-def _setting(run: Metrics) -> tuple[str, str, str, str]:
-    return run["dataset"], run["model"], run["encoder"], run.get("metric", "IoU")
+def _setting(run: Metrics) -> tuple[str, ...]:
+    """Equal for what can be compared."""
+    return run["dataset"], run["model"], run["encoder"], run.get("metric", "IoU"), *run.get("defences", ())
 
 
 def _other_row(run: Metrics, clean: Metrics | None) -> Row:
     score = next((name for name, (metric, _) in SCORES.items() if metric == run.get("metric", "IoU")), "mIoU")
     share = run.get("protected_share", 1)
-    parts = [run["method"], *run.get("defences", ()), "" if share == 1 else f"{share:.0%} of the images"]
+    method = run["method"].removesuffix(f" {share:.0%}")
+    parts = [method, *run.get("defences", ()), "" if share == 1 else f"{share:.0%} of the images"]
     return Row(
         dataset=run["dataset"],
         model=_model_name(run["model"], run["encoder"]),

@@ -71,7 +71,9 @@ def test_ours_stand_in_the_row_of_their_setting(project: Path, capsys: pytest.Ca
     run(project, "kvasir-clean", "clean", 0.701, task="medical", metric="IoU")
     run(project, "kvasir-unseg", "unseg", 0.0312, task="medical", metric="IoU")
     run(project, "kvasir-blur", "unseg", 0.2, defences=["gaussian:1"])
-    run(project, "kvasir-mixed", "unseg", 0.6, protected_share=0.5)
+    run(project, "kvasir-grey", "unseg", 0.3, defences=["grey"])
+    run(project, "kvasir-clean-grey", "clean", 0.65, defences=["grey"])
+    run(project, "kvasir-mixed", "unseg 50%", 0.6, protected_share=0.5)
     run(project, "kvasir-small", "unseg", 0.01, encoder="resnet18")
     published, others = rows(capsys)
     run_rows = [row for row in published if row["ours_protected"] is not None]
@@ -80,7 +82,8 @@ def test_ours_stand_in_the_row_of_their_setting(project: Path, capsys: pytest.Ca
     assert (row["dataset"], row["model"]) == ("kvasir", "unetplusplus resnet50")
     assert (row["ours_clean"], row["ours_protected"], row["run"], row["seeds"]) == (70.1, 3.1, "kvasir-unseg", 2)
     assert {one["run"]: (one["setting"], one["ours_clean"]) for one in others} == {
-        "kvasir-blur": ("unseg, gaussian:1", 70.1),
+        "kvasir-blur": ("unseg, gaussian:1", None),
+        "kvasir-grey": ("unseg, grey", 65.0),
         "kvasir-mixed": ("unseg, 50% of the images", 70.1),
         "kvasir-small": ("unseg", None),
     }
