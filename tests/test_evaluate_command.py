@@ -7,10 +7,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from conftest import PROJECT, write_pairs
 from tiny_layouts import make_nwpu
@@ -133,6 +135,22 @@ def test_a_folder_that_is_no_copy_exits_with_2(photos: Path, tmp_path: Path) -> 
     error = ran("evaluate", source, source + "/", "--out", str(tmp_path), *settings, code=2)["error"]
     assert "no complete manifest" in error
     assert not list(tmp_path.rglob("seed*")), "trained before the copy was looked at"
+
+
+@pytest.mark.slow
+def test_killed_side_by_side_leaves_nothing_and_goes_on(photos: Path, tmp_path: Path) -> None:
+    more = ("--set", "evaluate.parallel=2", "--set", "evaluate.epochs=20", "--set", "evaluate.test_every=20")
+    command = [sys.executable, "-m", "unseg_core.cli", *arguments(photos, tmp_path / "cut", *more)]
+    with subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.DEVNULL) as process:
+        while not list((tmp_path / "cut").rglob("seed*.pt")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        below = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+    assert len(below) >= 3, "the server and two trainings"
+    assert not psutil.wait_procs(below, timeout=60)[1]
+    assert not list((tmp_path / "cut").rglob("seed*.json")), "trained on"
+    assert ran(*arguments(photos, tmp_path / "cut", *more)) == ran(*arguments(photos, tmp_path / "whole", *more))
 
 
 @pytest.mark.slow

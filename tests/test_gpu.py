@@ -97,10 +97,9 @@ def test_trains_a_generator(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "encoder", "least"),
-    [("unet", "", 0.8), ("unetplusplus", "resnet18", 0.8), ("mask2former", "resnet50", 0)],
+    ("model", "encoder"), [("unet", ""), ("unetplusplus", "resnet18"), ("mask2former", "resnet50")]
 )
-def test_downstream_models_learn(model: str, encoder: str, least: float, tmp_path: Path) -> None:
+def test_downstream_models_learn(model: str, encoder: str, tmp_path: Path) -> None:
     images, masks = _discs(16, 64)
     data = LabelledImages(
         images=torch.from_numpy(images.transpose(0, 3, 1, 2).copy()),
@@ -108,8 +107,8 @@ def test_downstream_models_learn(model: str, encoder: str, least: float, tmp_pat
         ids=tuple(map(str, range(16))),
     )
     recipe = EvaluateParams(
-        model=model, encoder=encoder, decoder_channels=(32, 16, 16), width="tiny", size=64, epochs=40 if least else 1,
+        model=model, encoder=encoder, decoder_channels=(32, 16, 16), width="tiny", size=64, epochs=40,
         batch_size=8, learning_rate=3e-3, test_every=40, seeds=(0,), precision="bf16",
     )  # fmt: skip
     (result,) = evaluate_seeds(data, data, ("disc",), recipe, GPU, tmp_path)
-    assert result.iou >= least
+    assert result.iou > 0.8

@@ -1,8 +1,10 @@
-"""Trainings side by side, each in a process of its own, so that the loss of one is the loss of that one only."""
+"""Trainings side by side, each in a process of its own, so that the loss of one is the loss of that one only.
+
+Python's pools of processes cannot: one of them waits for ever for a process that was killed, the other gives up all.
+"""
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -10,7 +12,7 @@ from multiprocessing.process import BaseProcess
 from typing import Generic, TypeVar
 
 from unseg_core.errors import UnsegError
-from unseg_core.forkserver import start_method
+from unseg_core.forkserver import end_with_parent, start_method
 
 Job = TypeVar("Job")
 
@@ -73,7 +75,7 @@ def _start(number: int, one: Named[Job], work: Callable[[Job, int], str], place:
 
 
 def _serve(work: Callable[[Job, int], str], job: Job, place: int, sender: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to handle.
+    end_with_parent()
     try:
         sender.send(work(job, place))
     except UnsegError as error:

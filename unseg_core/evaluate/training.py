@@ -143,8 +143,8 @@ class Training:
         with progress(self.label, self.params.epochs, "epochs") as advance:
             advance(len(curve))
             for epoch in range(len(curve), self.params.epochs):
-                if os.getppid() != parent:
-                    raise KeyboardInterrupt  # whoever wants the result was killed
+                if self.processes.count > 1 and os.getppid() != parent:
+                    raise KeyboardInterrupt  # torchrun was killed
                 loss = self.train_epoch(epoch)
                 last = epoch + 1 == self.params.epochs
                 tested = last or (epoch + 1) % self.params.test_every == 0

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
 import queue
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from unseg_core.errors import StorageError, UnsegError
-from unseg_core.forkserver import start_method
+from unseg_core.forkserver import end_with_parent, start_method
 from unseg_core.protect.engine import run_pipeline
 from unseg_core.protect.journal import Journal
 from unseg_core.protect.methods import WITH_TORCH
@@ -107,19 +103,10 @@ class _Team:
 
 def _serve(work: Work, device: str, spans: Any, reports: Any) -> None:
     """A process of the team: protects spans until it is given None."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to handle.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         method, cursor = work.method(device), Cursor(work.job.layout)
         tasks = (task for span in iter(spans.get, None) for task in cursor.tasks(span))
         run_pipeline(work.job, method, work.parallel, Journal(work.job.target), tasks, reports.put)
     except UnsegError as error:
         reports.put(error)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
