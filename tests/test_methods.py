@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import typing
 import zlib
@@ -19,7 +20,7 @@ from unseg_core.params import BaselinesParams
 from unseg_core.protect.methods import METHODS, Method, MethodOptions, build_method
 from unseg_core.protect.methods.autoregressive import TILE, class_weights
 from unseg_core.protect.methods.convolution import PARTS, SIZE, class_filter
-from unseg_core.protect.methods.grating import COLOUR, CYCLES, DUAL, FINE, GratingNoise, Kinds
+from unseg_core.protect.methods.grating import BY_CLASS, COLOUR, CYCLES, DUAL, FINE, GratingNoise, Kinds
 from unseg_core.protect.methods.unseg import image_noise, image_noises
 
 CLASS_WISE = ("synper", "ar", "cuda")
@@ -136,8 +137,8 @@ def test_baselines_are_fast(name: str) -> None:
 # --- gratings ---------------------------------------------------------------------------------------------------------
 
 
-THINGS, STUFF = (1, 7), (2, 3, 4, 5)
-PALETTES = {"grating": COLOUR, "dual-grating": DUAL}
+PALETTES = {"grating": COLOUR, "class-grating": BY_CLASS, "dual-grating": DUAL}
+CATEGORIES = range(len(BY_CLASS.targets) + 1)
 
 
 def grating_of(
@@ -148,7 +149,7 @@ def grating_of(
     kinds: Kinds = COLOUR,
 ) -> np.ndarray:
     """The noise of an image that is all one class; 0 is no target."""
-    whole = segment_of(np.ones(shape, dtype=bool), category, is_thing=category in THINGS)
+    whole = segment_of(np.ones(shape, dtype=bool), category)
     target = Target(height=shape[0], width=shape[1], segments=(whole,) if category else ())
     return GratingNoise(seed=seed, kinds=kinds).noise(np.zeros((*shape, 3), dtype=np.uint8), target, image_id)
 
@@ -165,9 +166,9 @@ def strongest(noise_HW: np.ndarray) -> tuple[int, int]:
 @pytest.mark.parametrize("shape", [(320, 320), (192, 192), (1024, 1024)])
 @pytest.mark.parametrize("kinds", PALETTES.values(), ids=PALETTES)
 def test_gratings_have_their_cycles_at_any_size(kinds: Kinds, shape: tuple[int, int]) -> None:
-    for category in (0, 1, *STUFF):
+    for category in CATEGORIES:
         noise = grating_of(category, shape, kinds=kinds)
-        for stripes in kinds.of(category, is_thing=category in THINGS):
+        for stripes in kinds.of(category):
             slanted = stripes.cycles / 2**0.5
             expected = {"columns": (0, stripes.cycles), "rows": (stripes.cycles, 0)}.get(
                 stripes.direction, (slanted,) * 2
@@ -186,10 +187,10 @@ def test_small_images_have_fewer_cycles() -> None:
 
 @pytest.mark.parametrize("kinds", PALETTES.values(), ids=PALETTES)
 def test_gratings_are_two_opposite_colours_by_wave(kinds: Kinds) -> None:
-    for category in (0, 1, *STUFF):
+    for category in CATEGORIES:
         noise = grating_of(category, kinds=kinds)
         assert np.array_equal(np.abs(noise), np.ones_like(noise))
-        for stripes in kinds.of(category, is_thing=category in THINGS):
+        for stripes in kinds.of(category):
             waves = [sign * channel for channel, sign in zip(noise, stripes.hue, strict=True) if sign]
             assert all(np.array_equal(wave, waves[0]) for wave in waves)
             assert 0.4 < (waves[0] > 0).mean() < 0.6, "as much of the one as of the other"
@@ -204,13 +205,21 @@ def test_dual_gratings_are_there_in_grey() -> None:
     assert np.tensordot(luma, grating_of(1, (320, 320)), 1).std() < 0.2
 
 
-@pytest.mark.parametrize("kinds", PALETTES.values(), ids=PALETTES)
-def test_things_have_one_kind_of_stripes_and_stuff_has_several(kinds: Kinds) -> None:
+@pytest.mark.parametrize("kinds", [COLOUR, DUAL], ids=["grating", "dual-grating"])
+def test_objects_of_all_classes_have_the_same_stripes(kinds: Kinds) -> None:
     assert np.array_equal(grating_of(1, kinds=kinds), grating_of(7, kinds=kinds))
-    found = {kinds.of(0, is_thing=False), kinds.of(1, is_thing=True)}
-    found |= {kinds.of(one, is_thing=False) for one in STUFF}
-    assert len(found) == 6
-    assert kinds.of(2, is_thing=False) == kinds.of(6, is_thing=False)
+    assert kinds.of(1) != kinds.of(0)
+
+
+def test_class_gratings_differ_by_class_in_turn() -> None:
+    """Neighbouring classes in colour and direction, and all of them from what is no target."""
+    count = len(BY_CLASS.targets)
+    found = [BY_CLASS.of(category) for category in range(count + 2)]
+    assert len(set(found[:-1])) == count + 1
+    assert found[-1] == found[1]
+    for (one,), (other,) in itertools.pairwise(found):
+        assert one.hue != other.hue
+        assert one.direction != other.direction
 
 
 def test_stripes_of_neighbours_go_on_behind_them() -> None:
@@ -340,7 +349,7 @@ def test_every_method_can_be_a_parameter() -> None:
 
 
 def test_unknown_method_and_missing_generator() -> None:
-    with pytest.raises(ParameterError, match="choose one of unseg, grating, dual-grating, uniform"):
+    with pytest.raises(ParameterError, match="choose one of unseg, grating, class-grating, dual-grating"):
         build_method("magic", MethodOptions())
     with pytest.raises(ParameterError, match="needs a generator"):
         build_method("unseg", MethodOptions())

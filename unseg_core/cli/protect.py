@@ -33,8 +33,9 @@ def protect(
     method: Annotated[
         str | None,
         typer.Option(
-            help="grating, dual-grating, unseg, or a baseline: uniform, synper, ar, cuda. If not given: unseg with "
-            "--generator or --prompt whole, else grating, which needs no network."
+            help="grating, class-grating, dual-grating, unseg, or a baseline: uniform, synper, ar, cuda. If not given: "
+            "unseg with --generator or --prompt whole; else, without a network, class-grating where several classes "
+            "cover the images, and grating where there are objects in surroundings."
         ),
     ] = None,
     generator: Annotated[
@@ -86,7 +87,7 @@ def protect(
             annotations=annotations,
             whole=prompt == "whole",
         )
-        how_made = method or ("unseg" if generator or prompt == "whole" else "grating")
+        how_made = method or _suitable(opened, targets, generator, prompt)
         file = _generator_file(how_made, generator)
         where, number = prepare_for(how_made, build(RuntimeParams, {"device": device, "precision": precision}, ""))
         chosen = {"targets": targets, "prompt": prompt, "method": how_made, "image_format": image_format}
@@ -108,6 +109,13 @@ def protect(
         return FAILED if summary["totals"]["failed"] else OK
 
     run(work, as_json)
+
+
+def _suitable(opened: Layout, targets: str, generator: str | None, prompt: str) -> str:
+    """The method for those who name none."""
+    from unseg_core.protect.choice import suitable_gratings
+
+    return "unseg" if generator or prompt == "whole" else suitable_gratings(opened, targets)
 
 
 def _generator_file(method: str, generator: str | None) -> Path | None:

@@ -9,6 +9,8 @@ from unseg_core.errors import ParameterError
 from unseg_core.params.checks import check_range
 from unseg_core.params.sources import LayoutName
 
+NetworklessName = Literal["grating", "class-grating", "dual-grating", "uniform", "synper", "ar", "cuda"]
+
 MAX_CLASSES = 65_534
 """What 16-bit maps of categories hold."""
 
@@ -89,4 +91,4 @@ class ProtectParams(ExecutionParams):
 class BaselinesParams:
     """Methods to protect the same data sets with, for comparison."""
 
-    methods: tuple[Literal["grating", "dual-grating", "uniform", "synper", "ar", "cuda"], ...] = ("uniform",)
+    methods: tuple[NetworklessName, ...] = ("uniform",)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from unseg_core.errors import ParameterError
 from unseg_core.memory import keep_freed_memory
 from unseg_core.protect.methods.autoregressive import AutoregressiveNoise
-from unseg_core.protect.methods.grating import DUAL, GratingNoise
+from unseg_core.protect.methods.grating import BY_CLASS, DUAL, GratingNoise
 from unseg_core.protect.methods.method import Method
 from unseg_core.protect.methods.synper import SynPerNoise
 from unseg_core.protect.methods.uniform import UniformNoise
@@ -54,6 +54,7 @@ def _cuda(options: MethodOptions) -> Method:
 METHODS: dict[str, Callable[[MethodOptions], Method]] = {
     "unseg": _unseg,
     "grating": lambda options: GratingNoise(seed=options.seed),
+    "class-grating": lambda options: GratingNoise(seed=options.seed, name="class-grating", kinds=BY_CLASS),
     "dual-grating": lambda options: GratingNoise(seed=options.seed, name="dual-grating", kinds=DUAL),
     "uniform": lambda options: UniformNoise(seed=options.seed),
     "synper": lambda options: SynPerNoise(seed=options.seed),

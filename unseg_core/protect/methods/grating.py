@@ -1,6 +1,6 @@
 """Gratings: stripes on the objects, and others around them. No network.
 
-Found by measurement (docs/experiments.md, 5 to 7): of all fixed patterns at 8 levels, regular stripes of opposite
+Found by measurement (docs/experiments.md, 5 to 10): of all fixed patterns at 8 levels, regular stripes of opposite
 colours at 8 to 16 cycles per image side are what fresh networks learn instead of the objects, magenta and green first,
 which photographs have least of; random tiles and plain colours are not. As cycles are per side, they are there at
 whatever resolution a model is trained, and blur, noise, JPEG and resizing leave them. Colourless stripes are learnt
@@ -9,10 +9,11 @@ only where they are fine, at 40 cycles, and where the model sees enough pixels f
 `grating` has the colours alone. `dual-grating` has both: coarse stripes in blue, and fine ones in red and green, which
 carry nine tenths of the brightness and remain for a model that is trained in grey.
 
-All things have the same stripes: a model then finds objects by them, of whatever class, and finds none without. Stripes
-by class are found later, the later the more there are. Only stuff, which may fill an image, has a few kinds by class,
-so that neighbours differ. Mirroring changes no kind. Where stripes begin differs between images, so that the mean of
-many does not show them.
+All objects have the same stripes: a model then finds objects by them, of whatever class, and finds none without.
+Stripes by class are found later, the later the more there are. But where classes cover the whole image, nothing around
+them could look different, and the same stripes everywhere hide nothing: there `class-grating` has eight kinds by class,
+in turn, and neighbouring numbers differ in colour and direction. Mirroring changes no kind. Where stripes begin differs
+between images, so that the mean of many does not show them.
 """
 
 from __future__ import annotations
@@ -58,16 +59,13 @@ Kind = tuple[Stripes, ...]
 class Kinds:
     """What is put where."""
 
-    thing: Kind
-    no_target: Kind
-    stuff: tuple[Kind, ...]
+    targets: tuple[Kind, ...]
     """By class, in turn."""
+    no_target: Kind
 
-    def of(self, category: int, *, is_thing: bool) -> Kind:
+    def of(self, category: int) -> Kind:
         """The kind that a class has in every image; 0 is what is no target."""
-        if category == 0:
-            return self.no_target
-        return self.thing if is_thing else self.stuff[category % len(self.stuff)]
+        return self.targets[(category - 1) % len(self.targets)] if category else self.no_target
 
 
 def _dual(coarse: str, fine: str) -> Kind:
@@ -77,20 +75,25 @@ def _dual(coarse: str, fine: str) -> Kind:
     )
 
 
-COLOUR = Kinds(
-    thing=(Stripes(direction="columns", hue=MAGENTA),),
-    no_target=(Stripes(direction="diagonals", hue=YELLOW),),
-    stuff=(
-        (Stripes(direction="rows", hue=RED),),
-        (Stripes(direction="rows", hue=MAGENTA),),
-        (Stripes(direction="columns", hue=RED),),
-        (Stripes(direction="squares", hue=MAGENTA),),
+def _plain(direction: str, hue: tuple[int, int, int]) -> Kind:
+    return (Stripes(direction=direction, hue=hue),)
+
+
+AROUND = _plain("diagonals", YELLOW)
+COLOUR = Kinds(targets=(_plain("columns", MAGENTA),), no_target=AROUND)
+DUAL = Kinds(targets=(_dual("columns", "columns"),), no_target=_dual("diagonals", "diagonals"))
+BY_CLASS = Kinds(
+    targets=(
+        _plain("columns", MAGENTA),
+        _plain("rows", RED),
+        _plain("diagonals", MAGENTA),
+        _plain("rows", YELLOW),
+        _plain("columns", RED),
+        _plain("rows", MAGENTA),
+        _plain("columns", YELLOW),
+        _plain("diagonals", RED),
     ),
-)
-DUAL = Kinds(
-    thing=_dual("columns", "columns"),
-    no_target=_dual("diagonals", "diagonals"),
-    stuff=(_dual("columns", "rows"), _dual("rows", "rows"), _dual("rows", "columns"), _dual("squares", "squares")),
+    no_target=AROUND,
 )
 
 
@@ -108,8 +111,7 @@ class GratingNoise(Method):
 
     def noise(self, image_HWC: np.ndarray, target: Target, image_id: str) -> np.ndarray:
         classes = class_map(target)
-        things = {segment.category for segment in target.segments if segment.is_thing}
-        kinds = [self.kinds.of(category, is_thing=category in things) for category in classes.categories]
+        kinds = [self.kinds.of(category) for category in classes.categories]
         return striped(kinds, classes.index, seed=self.seed, image_id=image_id)
 
 

@@ -1,0 +1,75 @@
+"""Which gratings a data set gets where no method is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from tests.tiny_layouts import MAKERS
+from unseg_core.cli import app
+from unseg_core.data.layouts import open_layout
+from unseg_core.protect.choice import EXAMINED, suitable_gratings
+
+SIDE = 24
+
+
+def write_maps(root: Path, *, count: int, covered: float, classes: int) -> Path:
+    """A folder of label maps: classes in turn as rows, below them what has none."""
+    for number in range(count):
+        labels = 1 + (np.arange(SIDE)[:, None] + np.zeros((1, SIDE), dtype=int)) % classes
+        labels[round(covered * SIDE) :] = 0
+        for folder, values in (("images", labels * 9), ("masks", labels)):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values.astype(np.uint8)).save(root / folder / f"{number:03}.png")
+    (root / "classes.json").write_text(json.dumps({str(i): f"class {i}" for i in range(classes + 1)}))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("covered", "classes", "targets", "method"),
+    [
+        (1.0, 5, "all", "class-grating"),
+        (0.8, 2, "all", "class-grating"),
+        (0.5, 5, "all", "grating"),
+        (1.0, 5, "class 1", "grating"),
+        (1.0, 2, "class 1,class 2", "class-grating"),
+        (1.0, 1, "all", "grating"),
+    ],
+)
+def test_class_gratings_where_several_classes_cover_the_images(
+    tmp_path: Path, covered: float, classes: int, targets: str, method: str
+) -> None:
+    write_maps(tmp_path / "data", count=4, covered=covered, classes=classes)
+    assert suitable_gratings(open_layout("folder", str(tmp_path / "data")), targets) == method
+
+
+@pytest.mark.parametrize("name", ["voc", "coco", "nwpu", "kvasir"])
+def test_objects_in_surroundings_get_one_kind(tmp_path: Path, name: str) -> None:
+    MAKERS[name](tmp_path / "data")
+    assert suitable_gratings(open_layout(name, str(tmp_path / "data")), "all") == "grating"
+
+
+def test_it_is_the_images_as_a_whole_that_count(tmp_path: Path) -> None:
+    """More images than are examined, one in ten covered whole. Damaged masks are left for the protection to report."""
+    count = 3 * EXAMINED
+    write_maps(tmp_path / "data", count=count, covered=0.3, classes=3)
+    for number in range(0, count, 10):
+        Image.fromarray(np.full((SIDE, SIDE), 2, dtype=np.uint8)).save(tmp_path / "data" / "masks" / f"{number:03}.png")
+    for number in range(5, count, 10):
+        (tmp_path / "data" / "masks" / f"{number:03}.png").write_bytes(b"no image")
+    layout = open_layout("folder", str(tmp_path / "data"))
+    assert {suitable_gratings(layout, "all") for _ in range(2)} == {"grating"}
+
+
+def test_the_choice_is_recorded_and_a_named_method_is_kept(tmp_path: Path) -> None:
+    source = write_maps(tmp_path / "data", count=3, covered=1.0, classes=5)
+    for arguments, method in (([], "class-grating"), (["--method", "grating"], "grating")):
+        copy = tmp_path / method
+        done = CliRunner().invoke(app, ["protect", str(source), str(copy), *arguments])
+        assert done.exit_code == 0, done.output
+        assert json.loads((copy / "manifest.json").read_text())["settings"]["method"] == method
