@@ -61,7 +61,7 @@ profile: $(STAMP)
 SMALL := data/small
 OBJECTS := $(or $(UNSEG_DATA),../shared/data)/objects
 train-small: $(STAMP)
-	unseg weights $(SMALL)/start --size small --seed 0
+	unseg weights $(SMALL)/start --size small --seed 0 --noise-filter band-pass
 	unseg train $(OBJECTS)/icoseg $(OBJECTS)/horses $(OBJECTS)/cats --validation $(OBJECTS)/davis \
 		--weights $(SMALL)/start --out $(SMALL)/generator --params profiles/small.yaml
 	python -m tasks.ship $(SMALL)/generator

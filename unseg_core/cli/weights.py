@@ -15,6 +15,9 @@ def weights(
     size: Annotated[str, typer.Option(help="tiny, small, vit_b, vit_l or vit_h.")] = "small",
     generator: Annotated[str, typer.Option(help="random, sam or published.")] = "random",
     surrogate: Annotated[str, typer.Option(help="random, mae, resnet50 or resnet50-random.")] = "random",
+    noise_filter: Annotated[
+        str, typer.Option(help="Of the generator's noise: none (the paper), or band-pass.")
+    ] = "none",
     generator_url: Annotated[str, typer.Option(help="Where its checkpoint is, if not at the official place.")] = "",
     surrogate_url: Annotated[str, typer.Option(help="The same for the surrogate.")] = "",
     seed: Annotated[int, typer.Option(help="Of what is random.")] = 0,
@@ -26,7 +29,7 @@ def weights(
         from unseg_core.model.official_start import write_start
         from unseg_core.params import WeightsParams, build
 
-        names = {"generator": generator, "surrogate": surrogate}
+        names = {"generator": generator, "surrogate": surrogate, "noise_filter": noise_filter}
         urls = {"generator_url": generator_url, "surrogate_url": surrogate_url}
         params = build(WeightsParams, {"size": size, "seed": seed, **names, **urls}, "weights")
         written = write_start(params, target, downloads=target / ".downloads")

@@ -6,13 +6,14 @@ Every trained entry has "noise" in its name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 
+from unseg_core.degradations import gaussian
 from unseg_core.model.encoder import Execution, run_encoder
 from unseg_core.model.parts import (
     LayerNorm2d,
@@ -33,12 +34,33 @@ MASK_TOKENS = 4
 # Token rows: iou 0, mask 1-4, noise 5-7. The published networks read rows 4-6, so the weights depend on it.
 FIRST_NOISE_ROW = 4
 
+FINEST, COARSEST = 1 / 80, 1 / 32
+"""Standard deviations of the Gaussians of `band_pass`, in sides of the noise: waves of 10 cycles per side keep the most
+of their amplitude, those of 5 and of 19 half as much."""
+GAIN = 10.0
+
+
+def band_pass(raw_BKHW: Tensor) -> Tensor:
+    """Noise without fine detail, which blur and resizing would take, and without colour over a wide area.
+
+    Bounded before the filter, so that no amplitude makes up for what the filter takes, and after it.
+    """
+    side = raw_BKHW.shape[-1]
+    without_detail = gaussian(FINEST * side)(torch.tanh(raw_BKHW))
+    return torch.tanh(GAIN * (without_detail - gaussian(COARSEST * side)(without_detail)))
+
+
+NOISE_FILTERS: dict[str, Callable[[Tensor], Tensor]] = {"none": torch.tanh, "band-pass": band_pass}
+"""What makes noise in (-1, 1) of the decoder's product. `none` is the paper's."""
+DEFAULT_FILTER = "none"
+
 
 class NoiseDecoder(nn.Module):
     """SAM's mask decoder plus the noise branches; the mask and IoU heads are carried but not run."""
 
-    def __init__(self, *, size: Size) -> None:
+    def __init__(self, *, size: Size, noise_filter: str) -> None:
         super().__init__()
+        self.noise_filter = NOISE_FILTERS[noise_filter]
         dim, eighth = size.prompt_dim, size.prompt_dim // 8
         self.transformer = build_transformer(size)
         self.iou_token = nn.Embedding(1, dim)
@@ -82,7 +104,7 @@ class NoiseDecoder(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             rows = tokens.float()[:, FIRST_NOISE_ROW:].unbind(1)
             weights_BKC = torch.stack([mlp(row) for mlp, row in zip(self.noise_mlp, rows, strict=False)], dim=1)
-            return torch.tanh(torch.einsum("bkc,bchw->bkhw", weights_BKC, features.float()))
+            return self.noise_filter(torch.einsum("bkc,bchw->bkhw", weights_BKC, features.float()))
 
 
 def _noise_branch(channels: int, hidden: int, out: int) -> nn.Sequential:
@@ -111,13 +133,17 @@ class EncodedImages:
 class Generator(nn.Module):
     """Image and prompts to noise, one forward pass."""
 
-    def __init__(self, *, size: Size) -> None:
+    def __init__(self, *, size: Size, noise_filter: str = DEFAULT_FILTER) -> None:
+        """Args:
+        noise_filter: a key of NOISE_FILTERS.
+        """
         super().__init__()
         self.size = size
+        self.noise_filter = noise_filter
         self.execution = Execution()
         self.image_encoder = build_image_encoder(size, size.input_size)
         self.prompt_encoder = build_prompt_encoder(size, size.input_size)
-        self.mask_decoder = NoiseDecoder(size=size)
+        self.mask_decoder = NoiseDecoder(size=size, noise_filter=noise_filter)
 
     def noise_parameters(self) -> Iterable[nn.Parameter]:
         """The parameters that the published training trains."""

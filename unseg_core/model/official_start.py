@@ -50,7 +50,7 @@ def start_generator(params: WeightsParams, folder: Path) -> tuple[Generator, Pro
         WeightsError: a file is no checkpoint, or does not fit.
     """
     size = size_by_name(params.size)
-    generator = initialise(Generator, size, params.seed)
+    generator = initialise(Generator, size, params.seed, noise_filter=params.noise_filter)
     files = Files(folder)
     if params.generator == "published":
         official.fill_published(generator, files.bring(params.generator_url))

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from unseg_core.errors import WeightsError
-from unseg_core.model.generator import Generator
+from unseg_core.model.generator import DEFAULT_FILTER, NOISE_FILTERS, Generator
 from unseg_core.model.sizes import Size, size_by_name
 from unseg_core.model.surrogate import DEFAULT_ENCODER, Surrogate
 from unseg_core.storage import write_file
@@ -61,6 +61,8 @@ def save_weights(
     }
     if isinstance(network, Surrogate) and network.encoder != DEFAULT_ENCODER:
         metadata["encoder"] = network.encoder
+    if isinstance(network, Generator) and network.noise_filter != DEFAULT_FILTER:
+        metadata["noise_filter"] = network.noise_filter
     levels = {"epsilon": epsilon, "epsilon_bg": epsilon_bg}
     metadata |= {name: json.dumps(float(value)) for name, value in levels.items() if value is not None}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
@@ -113,7 +115,9 @@ def _load(build: Callable[..., Network], path: Path, kind: str) -> Network:
     state, metadata = _read(path)
     if metadata.get("format") != FORMAT or metadata.get("kind") != kind:
         raise WeightsError(f"{path} is no {kind} of this project; give a file that `train` or `weights` has written")
-    options = {"encoder": metadata["encoder"]} if "encoder" in metadata else {}
+    options = {name: metadata[name] for name in ("encoder", "noise_filter") if name in metadata}
+    if options.get("noise_filter", DEFAULT_FILTER) not in NOISE_FILTERS:
+        raise WeightsError(f"{path} has the noise filter {options['noise_filter']!r}; it needs a newer version")
     network = build(size=size_by_name(metadata.get("size", "")), **options)
     fill(network, state, origin=str(path))
     return network.eval()

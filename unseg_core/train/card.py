@@ -7,6 +7,7 @@ from typing import Any
 
 RECIPE = {
     "size": "size",
+    "noise_filter": "filter of the noise",
     "epochs": "epochs",
     "surrogate_every": "surrogate trained every so many epochs",
     "batch_size": "images of a step",
@@ -65,7 +66,7 @@ and on the clean image.
 
 
 def _table(labels: Mapping[str, str], values: Mapping[str, Any]) -> str:
-    rows = "".join(f"| {label} | {_text(values[name])} |\n" for name, label in labels.items())
+    rows = "".join(f"| {label} | {_text(values[name])} |\n" for name, label in labels.items() if name in values)
     return f"| | |\n| --- | --- |\n{rows}"
 
 

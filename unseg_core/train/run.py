@@ -12,6 +12,7 @@ from typing import Any
 
 from unseg_core.device import choose_precision, prepare_device
 from unseg_core.model.fingerprint import generator_sha256
+from unseg_core.model.generator import DEFAULT_FILTER
 from unseg_core.model.weights import (
     count_parameters,
     load_generator,
@@ -117,6 +118,7 @@ def _write(job: TrainJob, run: Run, position: Position, trained: int) -> Trained
     recipe = {
         **recipe_of(job.params),
         "size": generator.size.name,
+        **({} if generator.noise_filter == DEFAULT_FILTER else {"noise_filter": generator.noise_filter}),
         "precision": run.precision,
         "training": [_describe(source) for source in job.sources],
         "initialisation": json.loads(read_metadata(job.weights / GENERATOR_FILE)["provenance"])["initialisation"],
