@@ -83,6 +83,7 @@ def test_noise_depends_on_image_target_id_and_seed_alone(method: Method, generat
     ("name", "checksum"),
     [
         ("grating", 1901641478),
+        ("class-grating", 2444260618),
         ("dual-grating", 1103792958),
         ("uniform", 2046501398),
         ("synper", 2451022823),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from unseg_core.errors import ParameterError, WeightsError
-from unseg_core.model.generator import Generator
+from unseg_core.model.generator import NOISE_FILTERS, Generator, band_pass
 from unseg_core.model.prompts import Prompts, box_of, draw_one, draw_subset, random_points
 from unseg_core.model.sizes import SIZES, TINY, size_by_name
 from unseg_core.model.surrogate import Surrogate
@@ -22,6 +22,9 @@ from unseg_core.model.weights import (
     read_metadata,
     save_weights,
 )
+
+
+BOX = torch.tensor([[3.0, 4.0, 30.0, 20.0]])
 
 
 def test_counts_of_the_published_model() -> None:
@@ -42,7 +45,7 @@ def test_mixed_prompts_in_one_batch_equal_single_ones(network: type[Generator] |
     masks[..., :9] = 255.0
     prompts = [
         {"masks": masks},
-        {"boxes": torch.tensor([[3.0, 4.0, 30.0, 20.0]])},
+        {"boxes": BOX},
         {"points": torch.tensor([[[5.0, 6.0]] * 10])},
     ]
     with torch.inference_mode():
@@ -94,6 +97,40 @@ def test_the_trained_budget_is_in_the_metadata(tmp_path: Path) -> None:
     metadata = read_metadata(path)
     assert (metadata["epsilon"], metadata["epsilon_bg"]) == ("8.0", "0.25")
     assert load_generator(path).size is TINY
+
+
+def waves(cycles: float, *, high: float = 30.0) -> torch.Tensor:
+    """[1, 3, 96, 96] of columns; with the height of an untrained decoder's product or more."""
+    across = torch.arange(96) / 96
+    return (high * torch.sin(2 * torch.pi * cycles * across)).expand(1, 3, 96, 96)
+
+
+def test_band_pass_keeps_stripes_and_takes_detail_and_plain_colour() -> None:
+    strength = [float(band_pass(waves(cycles)).std()) for cycles in (10, 24, 40)]
+    assert strength == sorted(strength, reverse=True)
+    assert strength[0] > 0.9
+    assert strength[2] < 0.6, "however high the product is"
+    assert band_pass(torch.full((1, 3, 96, 96), 5.0)).abs().max() < 1e-4
+    grown = torch.nn.functional.interpolate(waves(10), scale_factor=2.0)
+    assert torch.allclose(band_pass(grown).std(), band_pass(waves(10)).std(), atol=0.05), "of the side, not of pixels"
+
+
+def test_a_generator_keeps_its_noise_filter(tmp_path: Path) -> None:
+    path = tmp_path / "generator.safetensors"
+    found = {}
+    for name in NOISE_FILTERS:
+        save_weights(initialise(Generator, TINY, 3, noise_filter=name), path, kind="generator", provenance={})
+        found[name] = load_generator(path)
+        assert found[name].noise_filter == name
+        assert read_metadata(path).get("noise_filter", "none") == name, "what the paper has is not named"
+    image, prompts = torch.rand(1, 3, TINY.input_size, TINY.input_size), [_prompts(0, 0, {"boxes": BOX})]
+    with torch.inference_mode():
+        noises = [generator(image, prompts) for generator in found.values()]
+    assert not torch.allclose(noises[0], noises[1])
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"band-pass", b"band-stop"))
+    with pytest.raises(WeightsError, match="noise filter 'band-stop'; it needs a newer version"):
+        load_generator(path)
 
 
 def test_weights_that_do_not_fit_are_listed(tmp_path: Path) -> None:

@@ -315,6 +315,8 @@ def test_a_random_start_keeps_its_bytes(project: Path) -> None:
 def test_parameters_that_contradict_each_other() -> None:
     with pytest.raises(ParameterError, match="can only be fetched with a browser"):
         WeightsParams(generator="published")
+    with pytest.raises(ParameterError, match="the published generator has none"):
+        WeightsParams(generator="published", generator_url="x.pth", noise_filter="band-pass")
     with pytest.raises(ParameterError, match=r"weights\.surrogate is 'resnet50-random'"):
         WeightsParams(surrogate="resnet50-random", surrogate_url="x.pth")
 

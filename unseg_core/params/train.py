@@ -35,6 +35,8 @@ class WeightsParams:
                 "weights.generator_url is empty; the published generator can only be fetched with a browser: "
                 "follow the link in the authors' README and give the path of Generator_unseg_final.pth here"
             )
+        if self.generator == "published" and self.noise_filter != "none":
+            raise ParameterError(f"weights.noise_filter is {self.noise_filter!r}; the published generator has none")
         for name, start, url in (
             ("generator", self.generator, self.generator_url),
             ("surrogate", self.surrogate, self.surrogate_url),

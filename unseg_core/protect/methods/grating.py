@@ -12,8 +12,8 @@ carry nine tenths of the brightness and remain for a model that is trained in gr
 All objects have the same stripes: a model then finds objects by them, of whatever class, and finds none without.
 Stripes by class are found later, the later the more there are. But where classes cover the whole image, nothing around
 them could look different, and the same stripes everywhere hide nothing: there `class-grating` has eight kinds by class,
-in turn, and neighbouring numbers differ in colour and direction. Mirroring changes no kind. Where stripes begin differs
-between images, so that the mean of many does not show them.
+in turn, and neighbouring numbers differ in colour and direction. Regions are smaller than images, so it has 24 cycles.
+Mirroring changes no kind. Where stripes begin differs between images, so that the mean of many does not show them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from unseg_core.data.sample import Target
 from unseg_core.protect.methods.class_map import class_map, stream
 from unseg_core.protect.methods.method import Method
 
-CYCLES, FINE = 12, 40
-"""Per longer side of the image."""
+CYCLES, BY_CLASS_CYCLES, FINE = 12, 24, 40
+"""Per longer side of the image: of colours, of colours by class, and of brightness."""
 SHORTEST = 4
 """Pixels of a cycle: small images have fewer."""
 PARTS = 1024
@@ -75,25 +75,27 @@ def _dual(coarse: str, fine: str) -> Kind:
     )
 
 
-def _plain(direction: str, hue: tuple[int, int, int]) -> Kind:
-    return (Stripes(direction=direction, hue=hue),)
+def _colours(direction: str, hue: tuple[int, int, int], cycles: int = CYCLES) -> Kind:
+    return (Stripes(direction=direction, hue=hue, cycles=cycles),)
 
 
-AROUND = _plain("diagonals", YELLOW)
-COLOUR = Kinds(targets=(_plain("columns", MAGENTA),), no_target=AROUND)
+COLOUR = Kinds(targets=(_colours("columns", MAGENTA),), no_target=_colours("diagonals", YELLOW))
 DUAL = Kinds(targets=(_dual("columns", "columns"),), no_target=_dual("diagonals", "diagonals"))
 BY_CLASS = Kinds(
-    targets=(
-        _plain("columns", MAGENTA),
-        _plain("rows", RED),
-        _plain("diagonals", MAGENTA),
-        _plain("rows", YELLOW),
-        _plain("columns", RED),
-        _plain("rows", MAGENTA),
-        _plain("columns", YELLOW),
-        _plain("diagonals", RED),
+    targets=tuple(
+        _colours(direction, hue, BY_CLASS_CYCLES)
+        for direction, hue in (
+            ("columns", MAGENTA),
+            ("rows", RED),
+            ("diagonals", MAGENTA),
+            ("rows", YELLOW),
+            ("columns", RED),
+            ("rows", MAGENTA),
+            ("columns", YELLOW),
+            ("diagonals", RED),
+        )
     ),
-    no_target=AROUND,
+    no_target=_colours("diagonals", YELLOW, BY_CLASS_CYCLES),
 )
 
 
