@@ -23,7 +23,6 @@ from unseg_core.model.weights import (
     save_weights,
 )
 
-
 BOX = torch.tensor([[3.0, 4.0, 30.0, 20.0]])
 
 
