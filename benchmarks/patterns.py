@@ -1,7 +1,7 @@
 """Which noise do models learn instead of the objects? `python -m benchmarks.patterns FOLDER... --noise NOISE...`
 
 Trains the audit's small U-Net on each kind of noise and tests it on clean images; prints the mean IoU of the classes.
-With several folders of binary masks each is a class of its own. NOISE is `clean`, a method that needs no network, or
+With several folders of binary masks each is a class of its own. NOISE is `clean`, a method (`unseg`: the generator that ships), or
 stripes made by hand: KIND[.KIND...]/KIND, the kinds of class 1, 2, ... (in turn) and, behind the stroke, of what is no
 object. A KIND is one or more waves joined by +, each a colour beside its opposite (m magenta, r red, y yellow, w white)
 or the channels that it has to itself (such as RG), a direction (c columns, r rows, d diagonals, s squares) and cycles
@@ -28,6 +28,7 @@ from unseg_core.evaluate.run import train_and_test
 from unseg_core.images import decode_image
 from unseg_core.memory import keep_freed_memory
 from unseg_core.model.budget import add_noise
+from unseg_core.model.generator_reference import resolve_generator
 from unseg_core.params import AuditParams
 from unseg_core.protect.methods import METHODS, MethodOptions, build_method
 from unseg_core.protect.methods.grating import MAGENTA, RED, WHITE, YELLOW, Kind, Stripes, striped
@@ -68,7 +69,8 @@ def noise_of(name: str) -> NoiseOf | None:
     if name == "clean":
         return None
     if name in METHODS:
-        return build_method(name, MethodOptions()).noise
+        generator = resolve_generator("small") if name == "unseg" else None
+        return build_method(name, MethodOptions(generator=generator)).noise
     objects, rest = name.split("/")
     kinds = [kind_of(rest), *map(kind_of, objects.split("."))]
 

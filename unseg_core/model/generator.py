@@ -134,9 +134,7 @@ class Generator(nn.Module):
     """Image and prompts to noise, one forward pass."""
 
     def __init__(self, *, size: Size, noise_filter: str = DEFAULT_FILTER) -> None:
-        """Args:
-        noise_filter: a key of NOISE_FILTERS.
-        """
+        """`noise_filter` is a key of NOISE_FILTERS."""
         super().__init__()
         self.size = size
         self.noise_filter = noise_filter
