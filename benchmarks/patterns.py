@@ -1,11 +1,11 @@
 """Which noise do models learn instead of the objects? `python -m benchmarks.patterns FOLDER... --noise NOISE...`
 
 Trains the audit's small U-Net on each kind of noise and tests it on clean images; prints the mean IoU of the classes.
-With several folders of binary masks each is a class of its own. NOISE is `clean`, a method (`unseg`: the generator that ships), or
-stripes made by hand: KIND[.KIND...]/KIND, the kinds of class 1, 2, ... (in turn) and, behind the stroke, of what is no
-object. A KIND is one or more waves joined by +, each a colour beside its opposite (m magenta, r red, y yellow, w white)
-or the channels that it has to itself (such as RG), a direction (c columns, r rows, d diagonals, s squares) and cycles
-per image side: `mc12/yd12` is the method `grating`, `Bc12+RGc40/Bd12+RGd40` is `dual-grating`.
+With several folders of binary masks each is a class of its own. NOISE is `clean`, a method (`unseg` with the generator
+that ships), or stripes made by hand: KIND[.KIND...]/KIND, the kinds of class 1, 2, ... (in turn) and, behind the
+stroke, of what is no object. A KIND is one or more waves joined by +, each a colour beside its opposite (m magenta, r
+red, y yellow, w white) or the channels that it has to itself (such as RG), a direction (c columns, r rows, d diagonals,
+s squares) and cycles per image side: `mc12/yd12` is the method `grating`, `Bc12+RGc40/Bd12+RGd40` is `dual-grating`.
 """
 
 from __future__ import annotations
