@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_layouts import MAKERS
 from typer.testing import CliRunner
 
-from tests.tiny_layouts import MAKERS
 from unseg_core.cli import app
 from unseg_core.data.layouts import open_layout
 from unseg_core.protect.choice import EXAMINED, suitable_gratings
