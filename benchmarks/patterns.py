@@ -1,11 +1,12 @@
 """Which noise do models learn instead of the objects? `python -m benchmarks.patterns FOLDER... --noise NOISE...`
 
 Trains the audit's small U-Net on each kind of noise and tests it on clean images; prints the mean IoU of the classes.
-With several folders of binary masks each is a class of its own. NOISE is `clean`, a method (`unseg` with the generator
-that ships), or stripes made by hand: KIND[.KIND...]/KIND, the kinds of class 1, 2, ... (in turn) and, behind the
-stroke, of what is no object. A KIND is one or more waves joined by +, each a colour beside its opposite (m magenta, r
-red, y yellow, w white) or the channels that it has to itself (such as RG), a direction (c columns, r rows, d diagonals,
-s squares) and cycles per image side: `mc12/yd12` is the method `grating`, `Bc12+RGc40/Bd12+RGd40` is `dual-grating`.
+With several folders of binary masks each is a class of its own; --one-class makes one of all classes. NOISE is
+`clean`, a method (`unseg` with the generator that ships), or stripes made by hand: KIND[.KIND...]/KIND, the kinds of
+class 1, 2, ... (in turn) and, behind the stroke, of what is no object. A KIND is one or more waves joined by +, each
+a colour beside its opposite (m magenta, r red, y yellow, w white) or the channels that it has to itself (such as RG),
+a direction (c columns, r rows, d diagonals, s squares) and cycles per image side: `mc12/yd12` is the method
+`grating`, `Bc12+RGc40/Bd12+RGd40` is `dual-grating`.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Picture:
     target: Target
 
 
-def pictures(folders: Sequence[str], *, test: bool, most: int) -> list[Picture]:
+def pictures(folders: Sequence[str], *, test: bool, most: int, one_class: bool) -> list[Picture]:
     """At most `most` images of a part, the same number from each folder."""
     found = []
     for number, folder in enumerate(folders, start=1):
@@ -58,10 +59,17 @@ def pictures(folders: Sequence[str], *, test: bool, most: int) -> list[Picture]:
         for sample in part_of(layout, test=test, test_share=0.25)[: most // len(folders)]:
             pixels = decode_image(storage.read_file(storage.join(folder, sample.image)), sample.image).pixels
             target = select_target(annotation_for(sample, pixels), "all", layout.classes)
-            if len(folders) > 1:
-                target = replace(target, segments=tuple(replace(one, category=number) for one in target.segments))
+            if one_class or len(folders) > 1:
+                category = 1 if one_class else number
+                target = replace(target, segments=tuple(replace(one, category=category) for one in target.segments))
             found.append(Picture(id=f"{number} {sample.id}", pixels=pixels, target=target))
     return found
+
+
+def _class_names(folders: Sequence[str], one_class: bool) -> tuple[str, ...]:
+    if one_class:
+        return ("object",)
+    return tuple(folders) if len(folders) > 1 else open_layout("auto", folders[0]).classes
 
 
 def noise_of(name: str) -> NoiseOf | None:
@@ -112,6 +120,7 @@ def noised(images: Sequence[Picture], noise: NoiseOf | None, options: argparse.N
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+")
+    parser.add_argument("--one-class", action="store_true", help="objects are objects, of whatever class")
     parser.add_argument("--noise", nargs="+", default=["clean", "uniform", "synper", "grating"])
     parser.add_argument("--defences", nargs="+", default=["none", "gaussian:1+noise:16"], help="joined by +")
     parser.add_argument("--epsilon", type=float, default=8)
@@ -125,10 +134,11 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     keep_freed_memory()
     print(machine("cpu", options.threads), flush=True)
-    train = pictures(options.folders, test=False, most=options.images)
-    test = noised(pictures(options.folders, test=True, most=options.images // 2), None, options)
+    one_class = options.one_class
+    train = pictures(options.folders, test=False, most=options.images, one_class=one_class)
+    test = noised(pictures(options.folders, test=True, most=options.images // 2, one_class=one_class), None, options)
     recipe = recipe_of(AuditParams(size=options.size, views=options.views), len(train))
-    names = tuple(options.folders) if len(options.folders) > 1 else open_layout("auto", options.folders[0]).classes
+    names = _class_names(options.folders, one_class)
     print(f"{len(train)} training and {len(test.ids)} test images, {recipe.epochs} epochs, {len(names)} classes")
     print(f"| noise | {' | '.join(options.defences)} |\n| --- |{' --- |' * len(options.defences)}", flush=True)
     for name in options.noise:
