@@ -60,7 +60,7 @@ profile: $(STAMP)
 # make train-small   train the generator that ships again, from the photographs in UNSEG_DATA (a quarter of an hour of processor time)
 SMALL := $(CURDIR)/data/small
 train-small: $(STAMP)
-	unseg weights $(SMALL)/start --size small --seed 0 --noise-filter band-pass
+	unseg weights $(SMALL)/start --size small --seed 0 --noise-filter stripes
 	cd $(or $(UNSEG_DATA),../shared/data) && unseg train objects/icoseg objects/horses objects/cats \
 		--validation objects/davis --weights $(SMALL)/start --out $(SMALL)/generator --params $(CURDIR)/profiles/small.yaml
 	python -m tasks.ship $(SMALL)/generator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from unseg_core.errors import ParameterError, WeightsError
-from unseg_core.model.generator import NOISE_FILTERS, Generator, band_pass
+from unseg_core.model.generator import CYCLES, NOISE_FILTERS, Generator, band_pass, stripes
 from unseg_core.model.prompts import Prompts, box_of, draw_one, draw_subset, random_points
 from unseg_core.model.sizes import SIZES, TINY, size_by_name
 from unseg_core.model.surrogate import Surrogate
@@ -114,6 +115,20 @@ def test_band_pass_keeps_stripes_and_takes_detail_and_plain_colour() -> None:
     assert torch.allclose(band_pass(grown).std(), band_pass(waves(10)).std(), atol=0.05), "of the side, not of pixels"
 
 
+def test_the_sign_of_the_product_chooses_between_columns_and_diagonals() -> None:
+    columns, diagonals = stripes(torch.full((1, 3, 96, 96), 5.0)), stripes(torch.full((1, 3, 96, 96), -5.0))
+    assert torch.equal(columns, columns[:, :, :1].expand_as(columns)), "all rows alike"
+    assert torch.allclose(diagonals, diagonals.transpose(2, 3), atol=1e-6)
+    spectrum = torch.fft.rfft(columns[0, 0, 0]).abs()
+    assert int(spectrum.argmax()) == CYCLES
+    for noise in (columns, diagonals):
+        assert noise.std() > 0.8
+        assert torch.allclose(noise[:, 0], -noise[:, 1], atol=1e-6), "opposite colours"
+    assert stripes(torch.zeros(1, 3, 96, 96)).abs().max() == 0
+    detail = stripes(waves(40))
+    assert detail.std() < 0.3, "finer than the stripes, however high the product is"
+
+
 def test_a_generator_keeps_its_noise_filter(tmp_path: Path) -> None:
     path = tmp_path / "generator.safetensors"
     found = {}
@@ -125,10 +140,10 @@ def test_a_generator_keeps_its_noise_filter(tmp_path: Path) -> None:
     image, prompts = torch.rand(1, 3, TINY.input_size, TINY.input_size), [_prompts(0, 0, {"boxes": BOX})]
     with torch.inference_mode():
         noises = [generator(image, prompts) for generator in found.values()]
-    assert not torch.allclose(noises[0], noises[1])
+    assert all(not torch.allclose(one, another) for one, another in itertools.combinations(noises, 2))
     data = path.read_bytes()
-    path.write_bytes(data.replace(b"band-pass", b"band-stop"))
-    with pytest.raises(WeightsError, match="noise filter 'band-stop'; it needs a newer version"):
+    path.write_bytes(data.replace(b"stripes", b"plaster"))
+    with pytest.raises(WeightsError, match="noise filter 'plaster'; it needs a newer version"):
         load_generator(path)
 
 

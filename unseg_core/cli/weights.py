@@ -16,7 +16,7 @@ def weights(
     generator: Annotated[str, typer.Option(help="random, sam or published.")] = "random",
     surrogate: Annotated[str, typer.Option(help="random, mae, resnet50 or resnet50-random.")] = "random",
     noise_filter: Annotated[
-        str, typer.Option(help="Of the generator's noise: none (the paper), or band-pass.")
+        str, typer.Option(help="Of the generator's noise: none (the paper), band-pass or stripes.")
     ] = "none",
     generator_url: Annotated[str, typer.Option(help="Where its checkpoint is, if not at the official place.")] = "",
     surrogate_url: Annotated[str, typer.Option(help="The same for the surrogate.")] = "",

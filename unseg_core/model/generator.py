@@ -35,7 +35,7 @@ MASK_TOKENS = 4
 FIRST_NOISE_ROW = 4
 
 FINEST, COARSEST = 1 / 80, 1 / 32
-"""Standard deviations of the Gaussians of `band_pass`, in sides of the noise: waves of 10 cycles per side keep the most
+"""Standard deviations of the Gaussians of the filters, in sides of the noise: waves of 10 cycles per side keep the most
 of their amplitude, those of 5 and of 19 half as much."""
 GAIN = 10.0
 
@@ -50,7 +50,30 @@ def band_pass(raw_BKHW: Tensor) -> Tensor:
     return torch.tanh(GAIN * (without_detail - gaussian(COARSEST * side)(without_detail)))
 
 
-NOISE_FILTERS: dict[str, Callable[[Tensor], Tensor]] = {"none": torch.tanh, "band-pass": band_pass}
+CYCLES = 12
+"""Of `stripes`, per side of the noise."""
+STEEPNESS = 3.0
+ON_COLUMNS, ON_DIAGONALS = (1.0, -1.0, 1.0), (1.0, 1.0, -1.0)
+"""Signs of red, green and blue: magenta and green, yellow and blue."""
+
+
+def stripes(raw_BKHW: Tensor) -> Tensor:
+    """Stripes of opposite colours, which fresh networks find first: columns where the product is positive, diagonals
+    where it is negative, fainter where it is near zero. What is finer than the stripes is lost."""
+    side = raw_BKHW.shape[-1]
+    along = (torch.arange(side, dtype=torch.float32, device=raw_BKHW.device) + 0.5) * (2 * torch.pi * CYCLES / side)
+    columns, diagonals = torch.cos(along), torch.cos((along[:, None] + along) / 2**0.5)
+    strength = gaussian(FINEST * side)(torch.tanh(raw_BKHW))
+    signs = torch.tensor([ON_COLUMNS, ON_DIAGONALS], device=raw_BKHW.device)[:, :, None, None]
+    wave = strength.clamp(min=0) * signs[0] * columns + strength.clamp(max=0) * signs[1] * diagonals
+    return torch.tanh(STEEPNESS * wave)
+
+
+NOISE_FILTERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": torch.tanh,
+    "band-pass": band_pass,
+    "stripes": stripes,
+}
 """What makes noise in (-1, 1) of the decoder's product. `none` is the paper's."""
 DEFAULT_FILTER = "none"
 
