@@ -12,6 +12,7 @@ a direction (c columns, r rows, d diagonals, s squares) and cycles per image sid
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -127,6 +128,9 @@ def main() -> None:
     parser.add_argument("--epsilon-bg", type=float, default=2)
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--views", type=int, default=4500, help="training images seen, counting every epoch")
+    parser.add_argument(
+        "--evaluate", type=json.loads, default={}, help="JSON: what the model has other than the audit's"
+    )
     parser.add_argument("--images", type=int, default=400, help="at most, to train on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -137,7 +141,7 @@ def main() -> None:
     one_class = options.one_class
     train = pictures(options.folders, test=False, most=options.images, one_class=one_class)
     test = noised(pictures(options.folders, test=True, most=options.images // 2, one_class=one_class), None, options)
-    recipe = recipe_of(AuditParams(size=options.size, views=options.views), len(train))
+    recipe = recipe_of(AuditParams(size=options.size, views=options.views, evaluate=options.evaluate), len(train))
     names = _class_names(options.folders, one_class)
     print(f"{len(train)} training and {len(test.ids)} test images, {recipe.epochs} epochs, {len(names)} classes")
     print(f"| noise | {' | '.join(options.defences)} |\n| --- |{' --- |' * len(options.defences)}", flush=True)
