@@ -39,6 +39,12 @@ FINEST, COARSEST = 1 / 80, 1 / 32
 of their amplitude, those of 5 and of 19 half as much."""
 GAIN = 10.0
 
+CYCLES = 12
+"""Of `stripes`, per side of the noise."""
+STEEPNESS = 3.0
+ON_COLUMNS, ON_DIAGONALS = (1.0, -1.0, 1.0), (1.0, 1.0, -1.0)
+"""Signs of red, green and blue: magenta and green, yellow and blue."""
+
 
 def band_pass(raw_BKHW: Tensor) -> Tensor:
     """Noise without fine detail, which blur and resizing would take, and without colour over a wide area.
@@ -50,16 +56,12 @@ def band_pass(raw_BKHW: Tensor) -> Tensor:
     return torch.tanh(GAIN * (without_detail - gaussian(COARSEST * side)(without_detail)))
 
 
-CYCLES = 12
-"""Of `stripes`, per side of the noise."""
-STEEPNESS = 3.0
-ON_COLUMNS, ON_DIAGONALS = (1.0, -1.0, 1.0), (1.0, 1.0, -1.0)
-"""Signs of red, green and blue: magenta and green, yellow and blue."""
-
-
 def stripes(raw_BKHW: Tensor) -> Tensor:
-    """Stripes of opposite colours, which fresh networks find first: columns where the product is positive, diagonals
-    where it is negative, fainter where it is near zero. What is finer than the stripes is lost."""
+    """Stripes of opposite colours, which fresh networks find first (docs/experiments.md, 12).
+
+    Columns where the product is positive, diagonals where it is negative, fainter where it is near zero. What it has
+    that is finer than the stripes is lost.
+    """
     side = raw_BKHW.shape[-1]
     along = (torch.arange(side, dtype=torch.float32, device=raw_BKHW.device) + 0.5) * (2 * torch.pi * CYCLES / side)
     columns, diagonals = torch.cos(along), torch.cos((along[:, None] + along) / 2**0.5)
