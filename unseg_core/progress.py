@@ -73,10 +73,10 @@ def _display() -> Progress:
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        """Units a second."""
+        """As `_pace`."""
 
         def render(self, task: Task) -> Text:
-            return Text(f"{task.speed:.1f}/s" if task.speed else "")
+            return Text(_pace(task.speed) if task.speed else "")
 
     unit, label = TextColumn("{task.fields[unit]}"), TextColumn("{task.description}", markup=False)
     columns = (label, BarColumn(), MofNCompleteColumn(), unit, Rate(), TimeRemainingColumn())
@@ -95,6 +95,16 @@ def _log(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
             last = now
             rate = done / max(now - start, 1e-9)
             left = (total - done) / rate if rate else 0.0
-            print(f"{label}: {done}/{total} {unit}, {rate:.1f}/s, {left:.0f} s left", file=sys.stderr, flush=True)
+            print(f"{label}: {done}/{total} {unit}, {_pace(rate)}, {_duration(left)} left", file=sys.stderr, flush=True)
 
     yield advance
+
+
+def _pace(rate: float) -> str:
+    """Units a second, or what one takes where that is longer."""
+    return f"{rate:.1f}/s" if rate >= 1 or not rate else f"{1 / rate:.1f} s each"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
