@@ -2,11 +2,11 @@
 
 Trains the audit's small U-Net on each kind of noise and tests it on clean images; prints the mean IoU of the classes.
 With several folders of binary masks each is a class of its own; --one-class makes one of all classes. NOISE is
-`clean`, a method (`unseg` with the generator that ships), or stripes made by hand: KIND[.KIND...]/KIND, the kinds of
-class 1, 2, ... (in turn) and, behind the stroke, of what is no object. A KIND is one or more waves joined by +, each
-a colour beside its opposite (m magenta, r red, y yellow, w white) or the channels that it has to itself (such as RG),
-a direction (c columns, r rows, d diagonals, s squares) and cycles per image side: `mc12/yd12` is the method
-`grating`, `Bc12+RGc40/Bd12+RGd40` is `dual-grating`.
+`clean`, a method (`unseg` with the generator that ships, unless --generator says another), or stripes made by hand:
+KIND[.KIND...]/KIND, the kinds of class 1, 2, ... (in turn) and, behind the stroke, of what is no object. A KIND is one
+or more waves joined by +, each a colour beside its opposite (m magenta, r red, y yellow, w white) or the channels that
+it has to itself (such as RG), a direction (c columns, r rows, d diagonals, s squares) and cycles per image side:
+`mc12/yd12` is the method `grating`, `Bc12+RGc40/Bd12+RGd40` is `dual-grating`.
 """
 
 from __future__ import annotations
@@ -73,13 +73,13 @@ def _class_names(folders: Sequence[str], one_class: bool) -> tuple[str, ...]:
     return tuple(folders) if len(folders) > 1 else open_layout("auto", folders[0]).classes
 
 
-def noise_of(name: str) -> NoiseOf | None:
+def noise_of(name: str, generator: str) -> NoiseOf | None:
     """None for `clean`."""
     if name == "clean":
         return None
     if name in METHODS:
-        generator = resolve_generator("small") if name == "unseg" else None
-        return build_method(name, MethodOptions(generator=generator)).noise
+        file = resolve_generator(generator) if name == "unseg" else None
+        return build_method(name, MethodOptions(generator=file)).noise
     objects, rest = name.split("/")
     kinds = [kind_of(rest), *map(kind_of, objects.split("."))]
 
@@ -123,6 +123,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="+")
     parser.add_argument("--one-class", action="store_true", help="objects are objects, of whatever class")
     parser.add_argument("--noise", nargs="+", default=["clean", "uniform", "synper", "grating"])
+    parser.add_argument("--generator", default="small", help="of `unseg`, as in `unseg protect`")
     parser.add_argument("--defences", nargs="+", default=["none", "gaussian:1+noise:16"], help="joined by +")
     parser.add_argument("--epsilon", type=float, default=8)
     parser.add_argument("--epsilon-bg", type=float, default=2)
@@ -146,7 +147,7 @@ def main() -> None:
     print(f"{len(train)} training and {len(test.ids)} test images, {recipe.epochs} epochs, {len(names)} classes")
     print(f"| noise | {' | '.join(options.defences)} |\n| --- |{' --- |' * len(options.defences)}", flush=True)
     for name in options.noise:
-        images, scores = noised(train, noise_of(name), options), []
+        images, scores = noised(train, noise_of(name, options.generator), options), []
         for defences in options.defences:
             chosen = replace(recipe, defences=() if defences == "none" else tuple(defences.split("+")))
             scores.append(train_and_test(images, test, names, chosen, options.seed, CPU).iou)
