@@ -55,10 +55,11 @@ def source(tmp_path: Path, rng: np.random.Generator) -> Path:
 
 
 def test_a_network_gives_the_same_bytes_for_every_batch_and_number_of_workers(source: Path, tmp_path: Path) -> None:
-    method = UnsegNoise(generator=initialise(Generator, TINY, 1))
+    method = UnsegNoise(generator=initialise(Generator, TINY, 1, noise_filter="stripes").eval())
     layout, how = open_layout("folder", str(source)), replace(settings(), method="unseg")
-    # One image of another shape, since a batch takes what is ready.
+    # One image of another shape and one without colour, since a batch takes what is ready.
     Image.new("RGB", (90, 30), (9, 99, 199)).save(source / "images" / "photo 03.png")
+    Image.open(source / "images" / "photo 05.png").convert("L").save(source / "images" / "photo 05.png")
     Image.new("L", (90, 30), 255).save(source / "masks" / "photo 03.png")
     for name, workers, batch in (("a", 1, 1), ("b", 3, 4), ("c", 2, 32)):
         protect_dataset(layout, method, how, str(tmp_path / name), workers=workers, batch_size=batch)

@@ -21,7 +21,7 @@ from unseg_core.protect.methods import METHODS, Method, MethodOptions, build_met
 from unseg_core.protect.methods.autoregressive import TILE, class_weights
 from unseg_core.protect.methods.convolution import PARTS, SIZE, class_filter
 from unseg_core.protect.methods.grating import BY_CLASS, COLOUR, CYCLES, DUAL, FINE, GratingNoise, Kinds
-from unseg_core.protect.methods.unseg import image_noise, image_noises
+from unseg_core.protect.methods.unseg import UnsegNoise, image_noise, image_noises
 
 CLASS_WISE = ("synper", "ar", "cuda")
 SHAPES = [(33, 50), (1, 1), (1, 500), (500, 1), (128, 20), (70, 97)]
@@ -342,6 +342,15 @@ def test_one_pass_for_several_images(generator_file: Path, prompt: str) -> None:
     together = image_noises(generator, images, masks, prompt=prompt, seed=4)
     for noise, image, mask in zip(together, images, masks, strict=True):
         assert np.abs(noise - image_noise(generator, image, mask, prompt=prompt, seed=4)).max() < 1e-5
+
+
+def test_without_colour_only_stripes_change() -> None:
+    """They become finer; what the paper has stays as it is."""
+    image, target = picture((96, 128)), scene((96, 128))
+    for name, finer in (("none", False), ("stripes", True)):
+        method = UnsegNoise(generator=initialise(Generator, TINY, 3, noise_filter=name).eval())
+        colour, grey = (one.noise(image, target, "one") for one in (method, method.in_grey()))
+        assert np.array_equal(colour, grey) is not finer
 
 
 def test_every_method_can_be_a_parameter() -> None:

@@ -10,7 +10,16 @@ import pytest
 import torch
 
 from unseg_core.errors import ParameterError, WeightsError
-from unseg_core.model.generator import CYCLES, NOISE_FILTERS, Generator, band_pass, stripes
+from unseg_core.model.generator import (
+    CYCLES,
+    FINE,
+    GENTLE,
+    NOISE_FILTERS,
+    Generator,
+    band_pass,
+    grey_stripes,
+    stripes,
+)
 from unseg_core.model.prompts import Prompts, box_of, draw_one, draw_subset, random_points
 from unseg_core.model.sizes import SIZES, TINY, size_by_name
 from unseg_core.model.surrogate import Surrogate
@@ -125,8 +134,29 @@ def test_the_sign_of_the_product_chooses_between_columns_and_diagonals() -> None
         assert noise.std() > 0.8
         assert torch.allclose(noise[:, 1], -noise[:, 2], atol=1e-6), "opposite colours"
     assert stripes(torch.zeros(1, 3, 96, 96)).abs().max() == 0
-    detail = stripes(waves(40))
+    detail = stripes(waves(40), GENTLE)
     assert detail.std() < 0.3, "finer than the stripes, however high the product is"
+
+
+def test_stripes_have_the_whole_amplitude_in_use_and_a_gradient_in_training() -> None:
+    unsure = torch.full((1, 3, 96, 96), 0.1, requires_grad=True)
+    learning, used = NOISE_FILTERS["stripes"].in_training, NOISE_FILTERS["stripes"].in_use
+    assert learning(unsure).std() < 0.3
+    assert used(unsure).std() > 0.9
+    slopes = [torch.autograd.grad(one(unsure).abs().sum(), unsure)[0].abs().sum() for one in (learning, used)]
+    assert slopes[0] > 5 * slopes[1]
+
+
+def test_stripes_without_colour_are_finer() -> None:
+    columns, diagonals = (
+        grey_stripes(torch.full((1, 3, 256, 256), 5.0)),
+        grey_stripes(torch.full((1, 3, 256, 256), -5.0)),
+    )
+    assert int(torch.fft.rfft(columns[0, 1, 0]).abs().argmax()) == FINE
+    assert torch.allclose(diagonals, diagonals.transpose(2, 3), atol=1e-6)
+    for noise in (columns, diagonals):
+        assert noise.std() > 0.8
+        assert torch.equal(noise[:, 0], noise[:, 1])
 
 
 def test_a_generator_keeps_its_noise_filter(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from segment_anything.modeling.mask_decoder import MLP
@@ -39,11 +40,15 @@ FINEST, COARSEST = 1 / 80, 1 / 32
 of their amplitude, those of 5 and of 19 half as much."""
 GAIN = 10.0
 
-CYCLES = 12
-"""Of `stripes`, per side of the noise."""
-STEEPNESS = 3.0
+CYCLES, FINE = 12, 40
+"""Of `stripes`, per side of the noise: of colours, and of brightness."""
+GENTLE, STEEP = 3.0, 100.0
+"""Slopes of the stripes' edges where the generator learns, and where it is used. Steep ones have the whole amplitude
+however unsure the generator is, which small objects need, but hardly a gradient: trained with 12, it has columns
+everywhere."""
 ON_COLUMNS, ON_DIAGONALS = (1.0, -1.0, 1.0), (1.0, 1.0, -1.0)
 """Signs of red, green and blue: magenta and green, yellow and blue."""
+BRIGHTNESS = (1.0, 1.0, 1.0)
 
 
 def band_pass(raw_BKHW: Tensor) -> Tensor:
@@ -56,27 +61,55 @@ def band_pass(raw_BKHW: Tensor) -> Tensor:
     return torch.tanh(GAIN * (without_detail - gaussian(COARSEST * side)(without_detail)))
 
 
-def stripes(raw_BKHW: Tensor) -> Tensor:
+def stripes(raw_BKHW: Tensor, steepness: float = STEEP) -> Tensor:
     """Stripes of opposite colours, which fresh networks find first (docs/experiments.md, 12).
 
-    Columns where the product is positive, diagonals where it is negative, fainter where it is near zero. What it has
-    that is finer than the stripes is lost.
+    Columns where the product is positive, diagonals where it is negative. What it has that is finer than the stripes is
+    lost.
     """
+    return _two_waves(raw_BKHW, CYCLES, ON_COLUMNS, ON_DIAGONALS, steepness)
+
+
+def grey_stripes(raw_BKHW: Tensor) -> Tensor:
+    """As `stripes` in black and white, and finer, because only fine ones are found then (docs/experiments.md, 13)."""
+    return _two_waves(raw_BKHW, FINE, BRIGHTNESS, BRIGHTNESS, STEEP)
+
+
+def _two_waves(
+    raw_BKHW: Tensor, cycles: int, on_columns: Sequence[float], on_diagonals: Sequence[float], steepness: float
+) -> Tensor:
     side = raw_BKHW.shape[-1]
-    along = (torch.arange(side, dtype=torch.float32, device=raw_BKHW.device) + 0.5) * (2 * torch.pi * CYCLES / side)
+    along = (torch.arange(side, dtype=torch.float32, device=raw_BKHW.device) + 0.5) * (2 * torch.pi * cycles / side)
     columns, diagonals = torch.cos(along), torch.cos((along[:, None] + along) / 2**0.5)
     strength = gaussian(FINEST * side)(torch.tanh(raw_BKHW))
-    signs = torch.tensor([ON_COLUMNS, ON_DIAGONALS], device=raw_BKHW.device)[:, :, None, None]
+    signs = torch.tensor([on_columns, on_diagonals], device=raw_BKHW.device)[:, :, None, None]
     wave = strength.clamp(min=0) * signs[0] * columns + strength.clamp(max=0) * signs[1] * diagonals
-    return torch.tanh(STEEPNESS * wave)
+    return torch.tanh(steepness * wave)
 
 
-NOISE_FILTERS: dict[str, Callable[[Tensor], Tensor]] = {
-    "none": torch.tanh,
-    "band-pass": band_pass,
-    "stripes": stripes,
+Filter = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseFilter:
+    """What makes noise in (-1, 1) of the decoder's product, [B, 3, H, W] both."""
+
+    in_training: Filter
+    in_use: Filter
+    in_grey: Filter
+    """In use, for images with one channel, which get the green channel's noise."""
+
+
+def _always(one: Filter) -> NoiseFilter:
+    return NoiseFilter(in_training=one, in_use=one, in_grey=one)
+
+
+NOISE_FILTERS = {
+    "none": _always(torch.tanh),
+    "band-pass": _always(band_pass),
+    "stripes": NoiseFilter(in_training=partial(stripes, steepness=GENTLE), in_use=stripes, in_grey=grey_stripes),
 }
-"""What makes noise in (-1, 1) of the decoder's product. `none` is the paper's."""
+"""`none` is the paper's."""
 DEFAULT_FILTER = "none"
 
 
@@ -119,8 +152,10 @@ class NoiseDecoder(nn.Module):
         position_1CHW: Tensor,
         sparse_BNC: Tensor,
         dense_BCHW: Tensor,
+        *,
+        grey: bool = False,
     ) -> Tensor:
-        """Noise [B, 3, 4h, 4w] in (-1, 1) for one prompt per sample."""
+        """Noise [B, 3, 4h, 4w] in (-1, 1) for one prompt per sample; `grey` as of `Generator.forward`."""
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight, self.noise_token.weight])
         tokens = torch.cat([own.expand(sparse_BNC.shape[0], -1, -1), sparse_BNC], dim=1)
         tokens, image = attend(self.transformer, embedding_BCHW, position_1CHW, dense_BCHW, tokens)
@@ -129,7 +164,13 @@ class NoiseDecoder(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             rows = tokens.float()[:, FIRST_NOISE_ROW:].unbind(1)
             weights_BKC = torch.stack([mlp(row) for mlp, row in zip(self.noise_mlp, rows, strict=False)], dim=1)
-            return self.noise_filter(torch.einsum("bkc,bchw->bkhw", weights_BKC, features.float()))
+            product_BKHW = torch.einsum("bkc,bchw->bkhw", weights_BKC, features.float())
+            return self._filter(grey)(product_BKHW)
+
+    def _filter(self, grey: bool) -> Filter:
+        if self.training:
+            return self.noise_filter.in_training
+        return self.noise_filter.in_grey if grey else self.noise_filter.in_use
 
 
 def _noise_branch(channels: int, hidden: int, out: int) -> nn.Sequential:
@@ -191,8 +232,8 @@ class Generator(nn.Module):
             )
         return EncodedImages(embedding=embedding, features=self.mask_decoder.features(embedding, early))
 
-    def decode(self, images: EncodedImages, prompts: Prompts) -> Tensor:
-        """Noise [P, 3, n, n] in (-1, 1) of prompts of one kind, n = size.noise_size."""
+    def decode(self, images: EncodedImages, prompts: Prompts, *, grey: bool = False) -> Tensor:
+        """Noise [P, 3, n, n] in (-1, 1) of prompts of one kind, n = size.noise_size; `grey` as of `forward`."""
         sparse, dense = encode_prompts(self.prompt_encoder, prompts)
         noise: Tensor = self.mask_decoder(
             images.embedding[prompts.image],
@@ -200,13 +241,20 @@ class Generator(nn.Module):
             self.prompt_encoder.get_dense_pe(),
             sparse,
             dense,
+            grey=grey,
         )
         return noise
 
-    def forward(self, image_BCHW: Tensor, groups: Sequence[Prompts]) -> Tensor:
-        """Noise [P, 3, n, n] of all prompts, in the order of their rows; as `encode` and `decode`."""
+    def forward(self, image_BCHW: Tensor, groups: Sequence[Prompts], *, grey: bool = False) -> Tensor:
+        """Noise [P, 3, n, n] of all prompts, in the order of their rows; as `encode` and `decode`.
+
+        Args:
+            image_BCHW: as of `encode`.
+            groups: prompts of one kind each.
+            grey: noise for images with one channel, which get the green channel's.
+        """
         images = self.encode(image_BCHW)
-        return decode_groups(groups, lambda prompts: self.decode(images, prompts))
+        return decode_groups(groups, lambda prompts: self.decode(images, prompts, grey=grey))
 
 
 def _carried(name: str) -> bool:

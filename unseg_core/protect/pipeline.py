@@ -64,12 +64,19 @@ def has_network(method: Method) -> bool:
 
 def noises_of(method: Method, prepared: Sequence[Prepared]) -> list[np.ndarray]:
     """The noise of images that are worked on together: one, unless the method has a network."""
-    fitting = method.in_grey() if all(one.picture.grey for one in prepared) else method
-    return fitting.noises(
-        [one.picture.pixels for one in prepared],
-        [one.target for one in prepared],
-        [one.sample.id for one in prepared],
-    )
+    noises: dict[int, np.ndarray] = {}
+    for grey in (False, True):
+        rows = [row for row, one in enumerate(prepared) if one.picture.grey == grey]
+        if not rows:
+            continue
+        fitting = method.in_grey() if grey else method
+        found = fitting.noises(
+            [prepared[row].picture.pixels for row in rows],
+            [prepared[row].target for row in rows],
+            [prepared[row].sample.id for row in rows],
+        )
+        noises.update(zip(rows, found, strict=True))
+    return [noises[row] for row in range(len(prepared))]
 
 
 class Pipeline:

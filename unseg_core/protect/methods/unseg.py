@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,11 +26,14 @@ class UnsegNoise(Method):
     seed: int = 0
     precision: Precision = "fp32"
     name: str = "unseg"
+    grey: bool = False
+
+    def in_grey(self) -> Method:
+        """Noise of brightness, where the generator has any other."""
+        return replace(self, grey=True)
 
     def noise(self, image_HWC: np.ndarray, target: Target, image_id: str) -> np.ndarray:
-        return image_noise(
-            self.generator, image_HWC, target.mask, prompt=self.prompt, seed=self.seed, precision=self.precision
-        )
+        return self._noises([image_HWC], [target.mask])[0]
 
     def noises(
         self, images_HWC: Sequence[np.ndarray], targets: Sequence[Target], image_ids: Sequence[str]
@@ -42,9 +45,17 @@ class UnsegNoise(Method):
         """
         if next(self.generator.parameters()).device.type == "cpu":
             return super().noises(images_HWC, targets, image_ids)
-        masks = [target.mask for target in targets]
+        return self._noises(images_HWC, [target.mask for target in targets])
+
+    def _noises(self, images_HWC: Sequence[np.ndarray], regions_HW: Sequence[np.ndarray]) -> list[np.ndarray]:
         return image_noises(
-            self.generator, images_HWC, masks, prompt=self.prompt, seed=self.seed, precision=self.precision
+            self.generator,
+            images_HWC,
+            regions_HW,
+            prompt=self.prompt,
+            seed=self.seed,
+            precision=self.precision,
+            grey=self.grey,
         )
 
 
@@ -56,6 +67,7 @@ def image_noise(
     prompt: str = "mask",
     seed: int = 0,
     precision: Precision = "fp32",
+    grey: bool = False,
 ) -> np.ndarray:
     """Noise of one image.
 
@@ -64,11 +76,12 @@ def image_noise(
         region: bool HxW, the union of the objects to protect.
         prompt: "mask", "box", "point", or "whole" for the whole image as one region.
         seed: of the points.
+        grey: for a file with one channel, which gets the green channel's noise.
 
     Returns:
         float32 3xHxW in (-1, 1).
     """
-    return image_noises(generator, [image], [region], prompt=prompt, seed=seed, precision=precision)[0]
+    return image_noises(generator, [image], [region], prompt=prompt, seed=seed, precision=precision, grey=grey)[0]
 
 
 def image_noises(
@@ -79,6 +92,7 @@ def image_noises(
     prompt: str = "mask",
     seed: int = 0,
     precision: Precision = "fp32",
+    grey: bool = False,
 ) -> list[np.ndarray]:
     """Noise of images of any sizes in one forward pass; as `image_noise`."""
     with torch.inference_mode():
@@ -86,7 +100,7 @@ def image_noises(
         prompts = _prompts(generator, regions, prompt, seed).to(device)
         batch = torch.stack([network_input(image, generator.size.input_size) for image in images]).to(device)
         with autocast(device, precision):
-            noises = generator(batch, [prompts])
+            noises = generator(batch, [prompts], grey=grey)
         return [_fitted(noise, *region.shape) for noise, region in zip(noises.float().cpu(), regions, strict=True)]
 
 
