@@ -33,7 +33,8 @@ from unseg_core.model.budget import add_noise
 from unseg_core.model.generator_reference import resolve_generator
 from unseg_core.params import AuditParams
 from unseg_core.protect.methods import METHODS, MethodOptions, build_method
-from unseg_core.protect.methods.grating import MAGENTA, RED, WHITE, YELLOW, Kind, Stripes, striped
+from unseg_core.protect.methods.grating import Kind, Stripes, striped
+from unseg_core.stripes import MAGENTA, RED, WHITE, YELLOW
 
 HUES = {"m": MAGENTA, "r": RED, "y": YELLOW, "w": WHITE}
 DIRECTIONS = {"c": "columns", "r": "rows", "d": "diagonals", "s": "squares"}

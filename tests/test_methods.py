@@ -20,8 +20,9 @@ from unseg_core.params import BaselinesParams
 from unseg_core.protect.methods import METHODS, Method, MethodOptions, build_method
 from unseg_core.protect.methods.autoregressive import TILE, class_weights
 from unseg_core.protect.methods.convolution import PARTS, SIZE, class_filter
-from unseg_core.protect.methods.grating import BY_CLASS, COLOUR, CYCLES, DUAL, FINE, GratingNoise, Kinds
+from unseg_core.protect.methods.grating import BY_CLASS, COLOUR, DUAL, GratingNoise, Kinds
 from unseg_core.protect.methods.unseg import UnsegNoise, image_noise, image_noises
+from unseg_core.stripes import CYCLES, FINE
 
 CLASS_WISE = ("synper", "ar", "cuda")
 SHAPES = [(33, 50), (1, 1), (1, 500), (500, 1), (128, 20), (70, 97)]

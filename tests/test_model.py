@@ -10,16 +10,8 @@ import pytest
 import torch
 
 from unseg_core.errors import ParameterError, WeightsError
-from unseg_core.model.generator import (
-    CYCLES,
-    FINE,
-    GENTLE,
-    NOISE_FILTERS,
-    Generator,
-    band_pass,
-    grey_stripes,
-    stripes,
-)
+from unseg_core.model.generator import Generator
+from unseg_core.model.noise_filters import GENTLE, NOISE_FILTERS, band_pass, grey_stripes, stripes
 from unseg_core.model.prompts import Prompts, box_of, draw_one, draw_subset, random_points
 from unseg_core.model.sizes import SIZES, TINY, size_by_name
 from unseg_core.model.surrogate import Surrogate
@@ -32,6 +24,7 @@ from unseg_core.model.weights import (
     read_metadata,
     save_weights,
 )
+from unseg_core.stripes import CYCLES, FINE
 
 BOX = torch.tensor([[3.0, 4.0, 30.0, 20.0]])
 

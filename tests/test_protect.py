@@ -24,9 +24,9 @@ from unseg_core.params import DatasetParams, ProtectParams
 from unseg_core.protect.engine import protect_dataset
 from unseg_core.protect.journal import Journal
 from unseg_core.protect.manifest import Settings, read_manifest
-from unseg_core.protect.methods.grating import FINE
 from unseg_core.protect.methods.uniform import UniformNoise
 from unseg_core.protect.verify import verify_copy
+from unseg_core.stripes import FINE
 
 
 def settings(**changes: Any) -> Settings:

@@ -14,7 +14,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from unseg_core.errors import WeightsError
-from unseg_core.model.generator import DEFAULT_FILTER, NOISE_FILTERS, Generator
+from unseg_core.model.generator import Generator
+from unseg_core.model.noise_filters import DEFAULT_FILTER, NOISE_FILTERS
 from unseg_core.model.sizes import Size, size_by_name
 from unseg_core.model.surrogate import DEFAULT_ENCODER, Surrogate
 from unseg_core.storage import write_file

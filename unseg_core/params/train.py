@@ -20,7 +20,7 @@ class WeightsParams:
     generator: Literal["random", "sam", "published"] = "random"
     """`sam`: SAM's parts from the official checkpoint; `published`: everything from the authors' generator."""
     noise_filter: Literal["none", "band-pass", "stripes"] = "none"
-    """What the generator's noise goes through (unseg_core.model.generator.NOISE_FILTERS); `none` is the paper's."""
+    """What the generator's noise goes through (unseg_core.model.noise_filters.NOISE_FILTERS); `none` is the paper's."""
     surrogate: Literal["random", "mae", "resnet50", "resnet50-random"] = "random"
     """`random` and `mae` (He et al., 2022) have a ViT, the other two a ResNet-50, from ImageNet or random."""
     generator_url: str = ""

@@ -12,7 +12,7 @@ from typing import Any
 
 from unseg_core.device import choose_precision, prepare_device
 from unseg_core.model.fingerprint import generator_sha256
-from unseg_core.model.generator import DEFAULT_FILTER
+from unseg_core.model.noise_filters import DEFAULT_FILTER
 from unseg_core.model.weights import (
     count_parameters,
     load_generator,

@@ -26,17 +26,16 @@ import numpy as np
 from unseg_core.data.sample import Target
 from unseg_core.protect.methods.class_map import class_map, stream
 from unseg_core.protect.methods.method import Method
+from unseg_core.stripes import CYCLES, FINE, MAGENTA, RED, YELLOW
 
-CYCLES, BY_CLASS_CYCLES, FINE = 12, 24, 40
-"""Per longer side of the image: of colours, of colours by class, and of brightness."""
+BY_CLASS_CYCLES = 24
+"""Per longer side of the image."""
 SHORTEST = 4
 """Pixels of a cycle: small images have fewer."""
 PARTS = 1024
 """Of a cycle. Phases and cycles are whole numbers of them, so the bytes are the same on every machine."""
 SLANTED = 724
 """Parts of a cycle along a side, for a whole one along the diagonal: 1024 by the root of 2."""
-MAGENTA, RED, YELLOW, WHITE = (1, -1, 1), (1, -1, -1), (1, 1, -1), (1, 1, 1)
-"""Signs of red, green and blue; the opposites are green, cyan, blue and black."""
 RED_GREEN, BLUE_ALONE = (1, 1, 0), (0, 0, 1)
 """Without the other channels."""
 
