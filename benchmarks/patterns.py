@@ -74,13 +74,13 @@ def _class_names(folders: Sequence[str], one_class: bool) -> tuple[str, ...]:
     return tuple(folders) if len(folders) > 1 else open_layout("auto", folders[0]).classes
 
 
-def noise_of(name: str, generator: str) -> NoiseOf | None:
+def noise_of(name: str, options: argparse.Namespace) -> NoiseOf | None:
     """None for `clean`."""
     if name == "clean":
         return None
     if name in METHODS:
-        file = resolve_generator(generator) if name == "unseg" else None
-        return build_method(name, MethodOptions(generator=file)).noise
+        generator = resolve_generator(options.generator) if name == "unseg" else None
+        return build_method(name, MethodOptions(generator=generator, prompt=options.prompt)).noise
     objects, rest = name.split("/")
     kinds = [kind_of(rest), *map(kind_of, objects.split("."))]
 
@@ -125,6 +125,7 @@ def main() -> None:
     parser.add_argument("--one-class", action="store_true", help="objects are objects, of whatever class")
     parser.add_argument("--noise", nargs="+", default=["clean", "uniform", "synper", "grating"])
     parser.add_argument("--generator", default="small", help="of `unseg`, as in `unseg protect`")
+    parser.add_argument("--prompt", default="mask", help="likewise")
     parser.add_argument("--defences", nargs="+", default=["none", "gaussian:1+noise:16"], help="joined by +")
     parser.add_argument("--epsilon", type=float, default=8)
     parser.add_argument("--epsilon-bg", type=float, default=2)
@@ -148,7 +149,7 @@ def main() -> None:
     print(f"{len(train)} training and {len(test.ids)} test images, {recipe.epochs} epochs, {len(names)} classes")
     print(f"| noise | {' | '.join(options.defences)} |\n| --- |{' --- |' * len(options.defences)}", flush=True)
     for name in options.noise:
-        images, scores = noised(train, noise_of(name, options.generator), options), []
+        images, scores = noised(train, noise_of(name, options), options), []
         for defences in options.defences:
             chosen = replace(recipe, defences=() if defences == "none" else tuple(defences.split("+")))
             scores.append(train_and_test(images, test, names, chosen, options.seed, CPU).iou)
