@@ -54,7 +54,7 @@ def protect(
         generator: path, URL or `models:/NAME@ALIAS`; used by the method `unseg`.
         epsilon: largest change on the protected objects, in 8-bit levels.
         epsilon_bg: largest change elsewhere, in 8-bit levels.
-        method: unseg or a baseline.
+        method: unseg, gratings or a baseline, as for `unseg protect`.
         masks, split, annotations, classes, targets, prompt, image_format, no_target, seed, device, precision, engine,
             ray_address: as for `unseg protect`.
         overwrite: replace a complete copy in `target`.
@@ -87,7 +87,11 @@ def protect(
         "engine": engine,
         "ray-address": ray_address,
     }
-    code, summary, last = _run(_command(source, target, options, overwrite))
+    return _told(source, target, *_run(_command(source, target, options, overwrite)))
+
+
+def _told(source: str, target: str, code: int, summary: dict[str, Any], last: str) -> dict[str, Any] | State[Any]:
+    """Totals to an artifact, and the exit code as Prefect says it."""
     error = str(summary.get("error", last))
     if summary and "error" not in summary:
         table = [{"name": name, "value": value} for name, value in flatten(summary)]
