@@ -20,7 +20,7 @@ from unseg_core.params import BaselinesParams
 from unseg_core.protect.methods import METHODS, Method, MethodOptions, build_method
 from unseg_core.protect.methods.autoregressive import TILE, class_weights
 from unseg_core.protect.methods.convolution import PARTS, SIZE, class_filter
-from unseg_core.protect.methods.grating import BY_CLASS, COLOUR, DUAL, GratingNoise, Kinds
+from unseg_core.protect.methods.grating import BY_CLASS, COLOUR, DUAL, GREY_BY_CLASS, SHORTEST, GratingNoise, Kinds
 from unseg_core.protect.methods.unseg import UnsegNoise, image_noise, image_noises
 from unseg_core.stripes import CYCLES, FINE
 
@@ -139,7 +139,7 @@ def test_baselines_are_fast(name: str) -> None:
 # --- gratings ---------------------------------------------------------------------------------------------------------
 
 
-PALETTES = {"grating": COLOUR, "class-grating": BY_CLASS, "dual-grating": DUAL}
+PALETTES = {"grating": COLOUR, "class-grating": BY_CLASS, "dual-grating": DUAL, "class-grating in grey": GREY_BY_CLASS}
 CATEGORIES = range(len(BY_CLASS.targets) + 1)
 
 
@@ -171,10 +171,8 @@ def test_gratings_have_their_cycles_at_any_size(kinds: Kinds, shape: tuple[int, 
     for category in CATEGORIES:
         noise = grating_of(category, shape, kinds=kinds)
         for stripes in kinds.of(category):
-            slanted = stripes.cycles / 2**0.5
-            expected = {"columns": (0, stripes.cycles), "rows": (stripes.cycles, 0)}.get(
-                stripes.direction, (slanted,) * 2
-            )
+            cycles = min(stripes.cycles, shape[0] // SHORTEST)
+            expected = {"columns": (0, cycles), "rows": (cycles, 0)}.get(stripes.direction, (cycles / 2**0.5,) * 2)
             for channel, sign in zip(noise, stripes.hue, strict=True):
                 if sign:
                     assert np.allclose(strongest(channel), expected, atol=1), stripes
@@ -211,6 +209,18 @@ def test_dual_gratings_are_there_in_grey() -> None:
 def test_objects_of_all_classes_have_the_same_stripes(kinds: Kinds) -> None:
     assert np.array_equal(grating_of(1, kinds=kinds), grating_of(7, kinds=kinds))
     assert kinds.of(1) != kinds.of(0)
+
+
+def test_class_gratings_without_colour_differ_too() -> None:
+    """Noise of brightness at the full budget, another for each of eight classes and for what is no target."""
+    method = GratingNoise(kinds=BY_CLASS).in_grey()
+    assert method == GratingNoise(kinds=GREY_BY_CLASS)
+    assert GratingNoise(kinds=GREY_BY_CLASS).in_grey() == method
+    found = [grating_of(category, (320, 320), kinds=GREY_BY_CLASS) for category in range(10)]
+    assert all(np.array_equal(noise[0], noise[2]) for noise in found)
+    assert np.array_equal(found[1], found[9])
+    for one, other in itertools.combinations(found[:9], 2):
+        assert abs(np.corrcoef(one[1].ravel(), other[1].ravel())[0, 1]) < 0.3
 
 
 def test_class_gratings_differ_by_class_in_turn() -> None:

@@ -13,6 +13,7 @@ All objects have the same stripes: a model then finds objects by them, of whatev
 Stripes by class are found later, the later the more there are. But where classes cover the whole image, nothing around
 them could look different, and the same stripes everywhere hide nothing: there `class-grating` has eight kinds by class,
 in turn, and neighbouring numbers differ in colour and direction. Regions are smaller than images, so it has 24 cycles.
+Without colour the eight differ in direction and in how fine they are (docs/experiments.md, 15).
 Mirroring changes no kind. Where stripes begin differs between images, so that the mean of many does not show them.
 """
 
@@ -26,10 +27,12 @@ import numpy as np
 from unseg_core.data.sample import Target
 from unseg_core.protect.methods.class_map import class_map, stream
 from unseg_core.protect.methods.method import Method
-from unseg_core.stripes import CYCLES, FINE, MAGENTA, RED, YELLOW
+from unseg_core.stripes import CYCLES, FINE, MAGENTA, RED, WHITE, YELLOW
 
 BY_CLASS_CYCLES = 24
 """Per longer side of the image."""
+COARSER, FINER = 30, 56
+"""Likewise, where brightness says the class."""
 SHORTEST = 4
 """Pixels of a cycle: small images have fewer."""
 PARTS = 1024
@@ -61,6 +64,8 @@ class Kinds:
     targets: tuple[Kind, ...]
     """By class, in turn."""
     no_target: Kind
+    in_grey: Kinds | None = None
+    """For files with one channel, which get the green channel's noise, where these are not learnt without colour."""
 
     def of(self, category: int) -> Kind:
         """The kind that a class has in every image; 0 is what is no target."""
@@ -78,8 +83,24 @@ def _colours(direction: str, hue: tuple[int, int, int], cycles: int = CYCLES) ->
     return (Stripes(direction=direction, hue=hue, cycles=cycles),)
 
 
-COLOUR = Kinds(targets=(_colours("columns", MAGENTA),), no_target=_colours("diagonals", YELLOW))
 DUAL = Kinds(targets=(_dual("columns", "columns"),), no_target=_dual("diagonals", "diagonals"))
+COLOUR = Kinds(targets=(_colours("columns", MAGENTA),), no_target=_colours("diagonals", YELLOW), in_grey=DUAL)
+GREY_BY_CLASS = Kinds(
+    targets=tuple(
+        _colours(direction, WHITE, cycles)
+        for direction, cycles in (
+            ("columns", FINE),
+            ("rows", FINER),
+            ("diagonals", FINE),
+            ("columns", FINER),
+            ("rows", FINE),
+            ("diagonals", FINER),
+            ("squares", FINE),
+            ("squares", FINER),
+        )
+    ),
+    no_target=_colours("rows", WHITE, COARSER),
+)
 BY_CLASS = Kinds(
     targets=tuple(
         _colours(direction, hue, BY_CLASS_CYCLES)
@@ -95,6 +116,7 @@ BY_CLASS = Kinds(
         )
     ),
     no_target=_colours("diagonals", YELLOW, BY_CLASS_CYCLES),
+    in_grey=GREY_BY_CLASS,
 )
 
 
@@ -107,8 +129,7 @@ class GratingNoise(Method):
     kinds: Kinds = COLOUR
 
     def in_grey(self) -> Method:
-        """Coarse stripes without colour are not learnt."""
-        return replace(self, kinds=DUAL)
+        return replace(self, kinds=self.kinds.in_grey or self.kinds)
 
     def noise(self, image_HWC: np.ndarray, target: Target, image_id: str) -> np.ndarray:
         classes = class_map(target)
