@@ -220,7 +220,7 @@ def test_class_gratings_without_colour_differ_too() -> None:
     assert all(np.array_equal(noise[0], noise[2]) for noise in found)
     assert np.array_equal(found[1], found[9])
     for one, other in itertools.combinations(found[:9], 2):
-        assert abs(np.corrcoef(one[1].ravel(), other[1].ravel())[0, 1]) < 0.3
+        assert abs(np.corrcoef(one[1].ravel(), other[1].ravel())[0, 1]) < 0.5, "squares are crossed diagonals"
 
 
 def test_class_gratings_differ_by_class_in_turn() -> None:
