@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from PIL import Image
 
 from benchmarks.rounds import machine
 from unseg_core import storage
@@ -29,9 +30,9 @@ from unseg_core.evaluate.dataset import LabelledImages, part_of, shrunk
 from unseg_core.evaluate.run import train_and_test
 from unseg_core.images import decode_image
 from unseg_core.memory import keep_freed_memory
-from unseg_core.model.budget import add_noise
 from unseg_core.model.generator_reference import resolve_generator
 from unseg_core.params import AuditParams
+from unseg_core.protect.measure import noised as noised_image
 from unseg_core.protect.methods import METHODS, MethodOptions, build_method
 from unseg_core.protect.methods.grating import Kind, Stripes, striped
 from unseg_core.stripes import MAGENTA, RED, WHITE, YELLOW
@@ -53,19 +54,24 @@ class Picture:
     target: Target
 
 
-def pictures(folders: Sequence[str], *, test: bool, most: int, one_class: bool) -> list[Picture]:
+def pictures(folders: Sequence[str], *, test: bool, most: int, one_class: bool, grey: bool = False) -> list[Picture]:
     """At most `most` images of a part, the same number from each folder."""
     found = []
     for number, folder in enumerate(folders, start=1):
         layout = open_layout("auto", folder)
         for sample in part_of(layout, test=test, test_share=0.25)[: most // len(folders)]:
             pixels = decode_image(storage.read_file(storage.join(folder, sample.image)), sample.image).pixels
+            pixels = _without_colour(pixels) if grey else pixels
             target = select_target(annotation_for(sample, pixels), "all", layout.classes)
             if one_class or len(folders) > 1:
                 category = 1 if one_class else number
                 target = replace(target, segments=tuple(replace(one, category=category) for one in target.segments))
             found.append(Picture(id=f"{number} {sample.id}", pixels=pixels, target=target))
     return found
+
+
+def _without_colour(pixels_HWC: np.ndarray) -> np.ndarray:
+    return np.array(Image.fromarray(pixels_HWC).convert("L").convert("RGB"))
 
 
 def _class_names(folders: Sequence[str], one_class: bool) -> tuple[str, ...]:
@@ -80,7 +86,8 @@ def noise_of(name: str, options: argparse.Namespace) -> NoiseOf | None:
         return None
     if name in METHODS:
         generator = resolve_generator(options.generator) if name == "unseg" else None
-        return build_method(name, MethodOptions(generator=generator, prompt=options.prompt)).noise
+        method = build_method(name, MethodOptions(generator=generator, prompt=options.prompt))
+        return (method.in_grey() if options.grey else method).noise
     objects, rest = name.split("/")
     kinds = [kind_of(rest), *map(kind_of, objects.split("."))]
 
@@ -110,7 +117,8 @@ def noised(images: Sequence[Picture], noise: NoiseOf | None, options: argparse.N
         pixels, mask = one.pixels, one.target.mask
         if noise is not None:
             values = noise(pixels, one.target, one.id)
-            pixels = add_noise(pixels, values, mask, epsilon=options.epsilon, epsilon_bg=options.epsilon_bg)
+            budget = {"epsilon": options.epsilon, "epsilon_bg": options.epsilon_bg}
+            pixels = noised_image(pixels, values, mask, grey=options.grey, **budget)
         loaded.append(shrunk(pixels, one.target.labels.astype(np.uint8), options.size))
     return LabelledImages(
         images=torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image, _ in loaded])),
@@ -123,6 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+")
     parser.add_argument("--one-class", action="store_true", help="objects are objects, of whatever class")
+    parser.add_argument("--grey", action="store_true", help="images and tests as files with one channel")
     parser.add_argument("--noise", nargs="+", default=["clean", "uniform", "synper", "grating"])
     parser.add_argument("--generator", default="small", help="of `unseg`, as in `unseg protect`")
     parser.add_argument("--prompt", default="mask", help="likewise")
@@ -142,8 +151,9 @@ def main() -> None:
     keep_freed_memory()
     print(machine("cpu", options.threads), flush=True)
     one_class = options.one_class
-    train = pictures(options.folders, test=False, most=options.images, one_class=one_class)
-    test = noised(pictures(options.folders, test=True, most=options.images // 2, one_class=one_class), None, options)
+    how = {"one_class": one_class, "grey": options.grey}
+    train = pictures(options.folders, test=False, most=options.images, **how)
+    test = noised(pictures(options.folders, test=True, most=options.images // 2, **how), None, options)
     recipe = recipe_of(AuditParams(size=options.size, views=options.views, evaluate=options.evaluate), len(train))
     names = _class_names(options.folders, one_class)
     print(f"{len(train)} training and {len(test.ids)} test images, {recipe.epochs} epochs, {len(names)} classes")

@@ -86,18 +86,15 @@ def _colours(direction: str, hue: tuple[int, int, int], cycles: int = CYCLES) ->
 DUAL = Kinds(targets=(_dual("columns", "columns"),), no_target=_dual("diagonals", "diagonals"))
 COLOUR = Kinds(targets=(_colours("columns", MAGENTA),), no_target=_colours("diagonals", YELLOW), in_grey=DUAL)
 GREY_BY_CLASS = Kinds(
-    targets=tuple(
-        _colours(direction, WHITE, cycles)
-        for direction, cycles in (
-            ("columns", FINE),
-            ("rows", FINER),
-            ("diagonals", FINE),
-            ("columns", FINER),
-            ("rows", FINE),
-            ("diagonals", FINER),
-            ("squares", FINE),
-            ("squares", FINER),
-        )
+    targets=(
+        _colours("columns", WHITE, FINE),
+        _colours("rows", WHITE, FINER),
+        _colours("diagonals", WHITE, FINE),
+        _colours("columns", WHITE, FINER),
+        _colours("rows", WHITE, FINE),
+        _colours("diagonals", WHITE, FINER),
+        _colours("squares", WHITE, FINE),
+        _colours("squares", WHITE, FINER),
     ),
     no_target=_colours("rows", WHITE, COARSER),
 )
