@@ -36,12 +36,15 @@ repro: $(STAMP)
 flow: $(STAMP)
 	python -m flows.reproduce
 
-# Files go to as many processes as there are processors; a file's tests stay together, because they share fixtures.
+# Half as many processes again as processors, since tests also wait, for servers and for time to pass. A file's tests
+# stay together, because they share fixtures.
+PYTEST := pytest -n $(shell $(PYTHON) -c 'import os; own = getattr(os, "sched_getaffinity", None); print(3 * (len(own(0)) if own else os.cpu_count()) // 2)') --dist loadfile --no-loadscope-reorder
+
 test: check
-	pytest -n auto --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
 
 test-fast: $(STAMP)
-	pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # make check   formatting, lint, types
 check: $(STAMP)

@@ -46,7 +46,8 @@ def run_rounds(builders: Mapping[str, Callable[[], Work]], rounds: int, clock: s
         pipes[name], theirs = context.Pipe()
         context.Process(target=_serve, args=(build, theirs, clock), daemon=True).start()
         theirs.close()
-        pipes[name].recv()
+    for name, pipe in pipes.items():
+        pipe.recv()
         print(f"  {name} is ready", flush=True)
     seconds: dict[str, list[float]] = {name: [] for name in builders}
     for number in range(rounds):

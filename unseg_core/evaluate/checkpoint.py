@@ -1,4 +1,4 @@
-"""Where the training of one seed stands, written after every epoch, so that a killed run goes on from there."""
+"""Where the training of one seed stands, written after epochs, so that a killed run goes on from there."""
 
 from __future__ import annotations
 

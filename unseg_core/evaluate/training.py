@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from unseg_core.device import Precision, autocast
 from unseg_core.errors import ParameterError, TrainingError
 from unseg_core.evaluate.ahead import BatchesAhead
 from unseg_core.evaluate.batch import Batch, Draws, PartOfDraws
-from unseg_core.evaluate.checkpoint import CurvePoint, Stateful, load_checkpoint, save_checkpoint
+from unseg_core.evaluate.checkpoint import CurvePoint, Standing, Stateful, load_checkpoint, save_checkpoint
 from unseg_core.evaluate.defences import Defended, defend
 from unseg_core.evaluate.image_scores import ImageScore
 from unseg_core.evaluate.models import DownstreamModel, build_model
@@ -28,6 +29,8 @@ from unseg_core.train.processes import Processes
 
 WARM_UP = 0.1
 """Share of the steps in which the learning rate rises to its maximum (one-cycle)."""
+SAVING = 0.05
+"""Share of the time that may go into checkpoints: where epochs are short they are not written after every one."""
 ALONE = Processes()
 
 
@@ -73,7 +76,7 @@ def train_and_test(
     """One training: AdamW, one-cycle schedule, horizontal flips, and the loss of the model.
 
     Args:
-        checkpoint: written after every epoch and continued from; None: no restart.
+        checkpoint: written after epochs, as often as SAVING allows, and continued from; None: no restart.
         processes: that train together, each on its part of every batch; the result is the same in all.
         name: of what is trained on, where progress is shown.
 
@@ -130,6 +133,8 @@ class Training:
         )
         self.waited = 0.0
         """Seconds in which the model waited for data."""
+        self.next_save = 0.0
+        """When a checkpoint is due (time.monotonic)."""
 
     def _all_parameters(self) -> list[nn.Parameter]:
         return [*self.model.parameters(), *self.defended.parameters()]
@@ -155,9 +160,16 @@ class Training:
                 )
                 curve.append(point)
                 if self.checkpoint and standing and not last:
-                    save_checkpoint(self.checkpoint, self._parts(), standing, self.processes)
+                    self._save(self.checkpoint, standing)
                 advance(1)
         return self._result(curve, scores)
+
+    def _save(self, path: Path, standing: Standing) -> None:
+        start = time.monotonic()
+        if self.processes.gather(start >= self.next_save)[0]:
+            save_checkpoint(path, self._parts(), standing, self.processes)
+            now = time.monotonic()
+            self.next_save = now + (now - start) / SAVING
 
     def _parts(self) -> dict[str, Stateful]:
         return {
