@@ -14,6 +14,7 @@ from tasks.work import work_folder
 from unseg_core import storage
 from unseg_core.data.dataset import open_dataset
 from unseg_core.model.fingerprint import generator_sha256
+from unseg_core.protect.choice import class_order_for
 from unseg_core.protect.engine import protect_with
 from unseg_core.protect.execution import choose_engine, execution_of
 from unseg_core.protect.manifest import Settings
@@ -32,13 +33,25 @@ def main(arguments: list[str]) -> int:
     dataset = chosen("datasets", name, params.datasets)
     device, precision = prepare_for(method_name, params.runtime)
     generator = GENERATOR if method_name == "unseg" else None
-    options = MethodOptions(
-        seed=params.protect.seed, prompt=dataset.prompt, generator=generator, device=device, precision=precision
-    )
     layout, dataset = open_dataset(dataset, f"data/datasets/{name}")
     dataset = replace(dataset, annotations=recorded_annotations(layout.root, dataset.annotations))
-    sha256 = generator_sha256(generator) if generator else None
-    settings = Settings.of(dataset, params.protect, method=method_name, generator_sha256=sha256, precision=precision)
+    class_order = class_order_for(method_name, layout, dataset.targets)
+    options = MethodOptions(
+        seed=params.protect.seed,
+        prompt=dataset.prompt,
+        class_order=class_order,
+        generator=generator,
+        device=device,
+        precision=precision,
+    )
+    settings = Settings.of(
+        dataset,
+        params.protect,
+        method=method_name,
+        generator_sha256=generator_sha256(generator) if generator else None,
+        precision=precision,
+        class_order=class_order,
+    )
     work = work_folder(f"protect-{name}-{method_name}", asdict(settings), [Path(layout.root)])
     how = execution_of(params.protect, threads=params.runtime.threads)
     engine = choose_engine(Recipe(name=method_name, options=options), how, device)

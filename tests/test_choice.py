@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from unseg_core.cli import app
 from unseg_core.data.layouts import open_layout
-from unseg_core.protect.choice import EXAMINED, suitable_gratings
+from unseg_core.protect.choice import EXAMINED, class_order_for, suitable_gratings
 
 SIDE = 24
 
@@ -73,3 +73,35 @@ def test_the_choice_is_recorded_and_a_named_method_is_kept(tmp_path: Path) -> No
         done = CliRunner().invoke(app, ["protect", str(source), str(copy), *arguments])
         assert done.exit_code == 0, done.output
         assert json.loads((copy / "manifest.json").read_text())["settings"]["method"] == method
+
+
+def test_classes_are_ordered_by_what_they_cover(tmp_path: Path) -> None:
+    """Those that are not in the images are left out, as is what is no target; damaged masks do not count."""
+    root, rows = tmp_path / "data", np.zeros((SIDE, SIDE), dtype=np.uint8)
+    rows[:12], rows[12:20], rows[20:22] = 3, 5, 1
+    write_maps(root, count=6, covered=1.0, classes=6)
+    for number in range(5):
+        Image.fromarray(rows).save(root / "masks" / f"{number:03}.png")
+    (root / "masks" / "005.png").write_bytes(b"no image")
+    layout = open_layout("folder", str(root))
+    assert class_order_for("class-grating", layout, "all") == (3, 5, 1)
+    assert class_order_for("class-grating", layout, "class 1,class 5") == (5, 1)
+    assert class_order_for("grating", layout, "all") == ()
+
+
+def test_the_order_of_classes_is_recorded_and_followed(tmp_path: Path) -> None:
+    """A class that covers the images has the same stripes whatever its number: those of the first."""
+    copies = []
+    for number in (1, 9):
+        root = write_maps(tmp_path / str(number), count=2, covered=1.0, classes=9)
+        for path in (root / "masks").iterdir():
+            labels = np.full((SIDE, SIDE), number, dtype=np.uint8)
+            labels[0, :2] = 2, 4
+            Image.fromarray(labels).save(path)
+        copy = tmp_path / f"copy {number}"
+        arguments = ["protect", str(root), str(copy), "--method", "class-grating"]
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.output
+        assert json.loads((copy / "manifest.json").read_text())["settings"]["class_order"] == [number, 2, 4]
+        copies.append(np.asarray(Image.open(copy / "images" / "000.png")))
+    assert np.array_equal(copies[0][1:], copies[1][1:])

@@ -234,6 +234,22 @@ def test_class_gratings_differ_by_class_in_turn() -> None:
         assert one.direction != other.direction
 
 
+def test_classes_that_come_first_have_kinds_of_their_own() -> None:
+    """Of more classes than kinds: the first of the order share with none of the first; all others follow by number."""
+    count = len(BY_CLASS.targets)
+    order = tuple(range(3 * count, count, -1))
+    kinds = [BY_CLASS.of(category, order) for category in order]
+    assert kinds == [*BY_CLASS.targets, *BY_CLASS.targets]
+    assert [BY_CLASS.of(category, order) for category in (1, 2)] == list(BY_CLASS.targets[:2])
+    assert BY_CLASS.of(0, order) == BY_CLASS.no_target
+    image, everything = picture((64, 64)), np.ones((64, 64), dtype=bool)
+    third_of_order, third = (
+        Target(height=64, width=64, segments=(segment_of(everything, category),)) for category in (order[2], 3)
+    )
+    by_area, by_number = (build_method("class-grating", MethodOptions(class_order=classes)) for classes in (order, ()))
+    assert np.array_equal(by_area.noise(image, third_of_order, "one"), by_number.noise(image, third, "one"))
+
+
 def test_stripes_of_neighbours_go_on_behind_them() -> None:
     """Two things of different classes are one grating, cut along the target."""
     target = scene((90, 120), (1, 7))

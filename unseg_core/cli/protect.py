@@ -70,7 +70,9 @@ def protect(
 
     def work() -> int:
         from unseg_core.data.layouts import open_layout
+        from unseg_core.data.sample import resolve_targets
         from unseg_core.params import RuntimeParams, build
+        from unseg_core.protect.choice import class_order_for
         from unseg_core.protect.engine import check_source, check_target, protect_with
         from unseg_core.protect.execution import Execution, choose_engine
         from unseg_core.protect.methods import MethodOptions, prepare_for
@@ -87,16 +89,20 @@ def protect(
             annotations=annotations,
             whole=prompt == "whole",
         )
-        how_made = method or _suitable(opened, targets, generator, prompt)
+        wanted = resolve_targets(targets, opened.classes, opened.class_ids)
+        how_made = method or _suitable(opened, wanted, generator, prompt)
         file = _generator_file(how_made, generator)
         where, number = prepare_for(how_made, build(RuntimeParams, {"device": device, "precision": precision}, ""))
-        chosen = {"targets": targets, "prompt": prompt, "method": how_made, "image_format": image_format}
+        chosen: dict[str, Any] = {"targets": wanted, "prompt": prompt, "method": how_made, "image_format": image_format}
         chosen |= {"precision": number, "split": split or "", "masks": recorded_masks(source, masks)}
         chosen["annotations"] = recorded_annotations(source, annotations)
+        chosen["class_order"] = class_order_for(how_made, opened, wanted)
         settings = _settings(opened, file, {**chosen, "no_target": no_target, "seed": seed}, epsilon, epsilon_bg)
         check_source(opened, settings)
         check_target(source, target)
-        options = MethodOptions(seed=seed, prompt=prompt, generator=file, device=where, precision=number)
+        options = MethodOptions(
+            seed=seed, prompt=prompt, class_order=settings.class_order, generator=file, device=where, precision=number
+        )
         recipe = Recipe(name=how_made, options=options)
         how: dict[str, Any] = {"engine": engine, "workers": workers, "batch_size": batch_size, "processes": processes}
         execution = build(Execution, {**how, "ray_address": ray_address}, "")
@@ -134,7 +140,6 @@ def _settings(
     opened: Layout, generator: Path | None, chosen: dict[str, Any], epsilon: float, epsilon_bg: float
 ) -> Settings:
     """Checked by the same dataclasses that check params.yaml."""
-    from unseg_core.data.sample import resolve_targets
     from unseg_core.model.fingerprint import generator_sha256
     from unseg_core.params import DatasetParams, ProtectParams, build
     from unseg_core.protect.manifest import Settings
@@ -146,14 +151,13 @@ def _settings(
             "classes": list(opened.classes),
             "epsilon": epsilon,
             "epsilon_bg": epsilon_bg,
-            "targets": resolve_targets(chosen["targets"], opened.classes, opened.class_ids),
-            **{key: chosen[key] for key in ("prompt", "split", "annotations")},
+            **{key: chosen[key] for key in ("targets", "prompt", "split", "annotations")},
         },
         "",
     )
     how = build(ProtectParams, {key: chosen[key] for key in ("image_format", "no_target", "seed")}, "")
     sha256 = generator_sha256(generator) if generator else None
-    named = {key: chosen[key] for key in ("method", "precision", "masks")}
+    named = {key: chosen[key] for key in ("method", "precision", "masks", "class_order")}
     return Settings.of(dataset, how, generator_sha256=sha256, **named)
 
 

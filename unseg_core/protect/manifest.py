@@ -50,6 +50,8 @@ class Settings:
     layout's own."""
     annotations: str = ""
     """The COCO JSON file below the source, or `sha256:` of one elsewhere; empty: the layout's own."""
+    class_order: tuple[int, ...] = ()
+    """As methods.MethodOptions has it."""
 
     @classmethod
     def of(
@@ -61,6 +63,7 @@ class Settings:
         generator_sha256: str | None,
         precision: str,
         masks: str = "",
+        class_order: tuple[int, ...] = (),
     ) -> Settings:
         """From the parameters of a data set, with its annotations as origin.py records them, and of protection."""
         return cls(
@@ -79,6 +82,7 @@ class Settings:
             split=dataset.split,
             masks=masks,
             annotations=dataset.annotations,
+            class_order=class_order,
         )
 
 
@@ -257,4 +261,5 @@ def settings_from(mapping: dict[str, Any]) -> Settings:
         values = {f.name: mapping[f.name] for f in fields(Settings) if f.name in mapping or f.default is MISSING}
     except KeyError as error:
         raise ManifestError(f"the manifest's settings have no {error}; protect the data set again") from None
-    return Settings(**{**values, "classes": tuple(values["classes"])})
+    values |= {name: tuple(values[name]) for name in ("classes", "class_order") if name in values}
+    return Settings(**values)

@@ -28,6 +28,8 @@ class MethodOptions:
 
     seed: int = 0
     prompt: str = "mask"
+    class_order: tuple[int, ...] = ()
+    """Numbers of classes, those that cover most first, for methods with few kinds of noise; empty: by number."""
     generator: Path | None = None
     device: str = "cpu"
     precision: Precision = "fp32"
@@ -51,10 +53,14 @@ def _cuda(options: MethodOptions) -> Method:
     return ConvolutionNoise(seed=options.seed)
 
 
+def _class_grating(options: MethodOptions) -> Method:
+    return GratingNoise(seed=options.seed, name="class-grating", kinds=BY_CLASS, class_order=options.class_order)
+
+
 METHODS: dict[str, Callable[[MethodOptions], Method]] = {
     "unseg": _unseg,
     "grating": lambda options: GratingNoise(seed=options.seed),
-    "class-grating": lambda options: GratingNoise(seed=options.seed, name="class-grating", kinds=BY_CLASS),
+    "class-grating": _class_grating,
     "dual-grating": lambda options: GratingNoise(seed=options.seed, name="dual-grating", kinds=DUAL),
     "uniform": lambda options: UniformNoise(seed=options.seed),
     "synper": lambda options: SynPerNoise(seed=options.seed),

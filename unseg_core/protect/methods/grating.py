@@ -62,14 +62,17 @@ class Kinds:
     """What is put where."""
 
     targets: tuple[Kind, ...]
-    """By class, in turn."""
+    """By class, in turn: in the order of GratingNoise.class_order."""
     no_target: Kind
     in_grey: Kinds | None = None
     """For files with one channel, which get the green channel's noise, where these are not learnt without colour."""
 
-    def of(self, category: int) -> Kind:
+    def of(self, category: int, class_order: Sequence[int] = ()) -> Kind:
         """The kind that a class has in every image; 0 is what is no target."""
-        return self.targets[(category - 1) % len(self.targets)] if category else self.no_target
+        if not category:
+            return self.no_target
+        place = class_order.index(category) if category in class_order else len(class_order) + category - 1
+        return self.targets[place % len(self.targets)]
 
 
 def _dual(coarse: str, fine: str) -> Kind:
@@ -124,13 +127,15 @@ class GratingNoise(Method):
     seed: int = 0
     name: str = "grating"
     kinds: Kinds = COLOUR
+    class_order: tuple[int, ...] = ()
+    """Classes that get their kinds first; the others follow by number."""
 
     def in_grey(self) -> Method:
         return replace(self, kinds=self.kinds.in_grey or self.kinds)
 
     def noise(self, image_HWC: np.ndarray, target: Target, image_id: str) -> np.ndarray:
         classes = class_map(target)
-        kinds = [self.kinds.of(category) for category in classes.categories]
+        kinds = [self.kinds.of(category, self.class_order) for category in classes.categories]
         return striped(kinds, classes.index, seed=self.seed, image_id=image_id)
 
 
