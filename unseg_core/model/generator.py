@@ -77,7 +77,10 @@ class NoiseDecoder(nn.Module):
         *,
         grey: bool = False,
     ) -> Tensor:
-        """Noise [B, 3, 4h, 4w] in (-1, 1) for one prompt per sample; `grey` as of `Generator.forward`."""
+        """Noise in (-1, 1) for one prompt per sample: [B, 3, 4h, 4w], or what the filter makes of it.
+
+        `grey` is as of `Generator.forward`.
+        """
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight, self.noise_token.weight])
         tokens = torch.cat([own.expand(sparse_BNC.shape[0], -1, -1), sparse_BNC], dim=1)
         tokens, image = attend(self.transformer, embedding_BCHW, position_1CHW, dense_BCHW, tokens)
@@ -155,7 +158,10 @@ class Generator(nn.Module):
         return EncodedImages(embedding=embedding, features=self.mask_decoder.features(embedding, early))
 
     def decode(self, images: EncodedImages, prompts: Prompts, *, grey: bool = False) -> Tensor:
-        """Noise [P, 3, n, n] in (-1, 1) of prompts of one kind, n = size.noise_size; `grey` as of `forward`."""
+        """Noise [P, 3, n, n] in (-1, 1) of prompts of one kind; `grey` as of `forward`.
+
+        n is size.noise_size, or what the filter makes of it in use (noise_filters.FINER).
+        """
         sparse, dense = encode_prompts(self.prompt_encoder, prompts)
         noise: Tensor = self.mask_decoder(
             images.embedding[prompts.image],

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from unseg_core.degradations import gaussian
 from unseg_core.stripes import CYCLES, FINE, MAGENTA, WHITE, YELLOW
@@ -24,6 +24,11 @@ GENTLE, STEEP = 3.0, 100.0
 """Slopes of the stripes' edges where the generator learns, and where it is used. Steep ones have the whole amplitude
 however unsure the generator is, which small objects need, but hardly a gradient: trained with 12, it has columns
 everywhere."""
+LEARNT = 12
+"""Cycles per side of the stripes that the generator learns with. What it learns is where which wave is, so those in use
+can be others (docs/experiments.md, 17)."""
+FINER = 4
+"""In use, stripes are drawn on a grid of so many times the decoder's cells per side, so that they keep their edges."""
 
 
 def band_pass(raw_BKHW: Tensor) -> Tensor:
@@ -36,29 +41,42 @@ def band_pass(raw_BKHW: Tensor) -> Tensor:
     return torch.tanh(GAIN * (without_detail - gaussian(COARSEST * side)(without_detail)))
 
 
-def stripes(raw_BKHW: Tensor, steepness: float = STEEP) -> Tensor:
+def learnt_stripes(raw_BKHW: Tensor) -> Tensor:
     """Stripes of opposite colours, which fresh networks find first (docs/experiments.md, 12).
 
     Columns where the product is positive, diagonals where it is negative. What it has that is finer than the stripes is
     lost.
     """
-    return _two_waves(raw_BKHW, CYCLES, MAGENTA, YELLOW, steepness)
+    return _two_waves(_strength(raw_BKHW), LEARNT, MAGENTA, YELLOW, GENTLE)
+
+
+def stripes(raw_BKHW: Tensor) -> Tensor:
+    """The same in use: [B, 3, FINER H, FINER W]."""
+    return _two_waves(_enlarged(_strength(raw_BKHW)), CYCLES, MAGENTA, YELLOW, STEEP)
 
 
 def grey_stripes(raw_BKHW: Tensor) -> Tensor:
     """As `stripes` in black and white, and finer, because only fine ones are found then (docs/experiments.md, 13)."""
-    return _two_waves(raw_BKHW, FINE, WHITE, WHITE, STEEP)
+    return _two_waves(_enlarged(_strength(raw_BKHW)), FINE, WHITE, WHITE, STEEP)
+
+
+def _strength(raw_BKHW: Tensor) -> Tensor:
+    """Which wave, by its sign, and how strong, in (-1, 1), without detail."""
+    return gaussian(FINEST * raw_BKHW.shape[-1])(torch.tanh(raw_BKHW))
+
+
+def _enlarged(strength_BKHW: Tensor) -> Tensor:
+    return F.interpolate(strength_BKHW, scale_factor=FINER, mode="bilinear", align_corners=False)
 
 
 def _two_waves(
-    raw_BKHW: Tensor, cycles: int, on_columns: Sequence[int], on_diagonals: Sequence[int], steepness: float
+    strength_BKHW: Tensor, cycles: int, on_columns: Sequence[int], on_diagonals: Sequence[int], steepness: float
 ) -> Tensor:
-    side = raw_BKHW.shape[-1]
-    along = (torch.arange(side, dtype=torch.float32, device=raw_BKHW.device) + 0.5) * (2 * torch.pi * cycles / side)
+    side, device = strength_BKHW.shape[-1], strength_BKHW.device
+    along = (torch.arange(side, dtype=torch.float32, device=device) + 0.5) * (2 * torch.pi * cycles / side)
     columns, diagonals = torch.cos(along), torch.cos((along[:, None] + along) / 2**0.5)
-    strength = gaussian(FINEST * side)(torch.tanh(raw_BKHW))
-    signs = torch.tensor([on_columns, on_diagonals], dtype=torch.float32, device=raw_BKHW.device)[:, :, None, None]
-    wave = strength.clamp(min=0) * signs[0] * columns + strength.clamp(max=0) * signs[1] * diagonals
+    signs = torch.tensor([on_columns, on_diagonals], dtype=torch.float32, device=device)[:, :, None, None]
+    wave = strength_BKHW.clamp(min=0) * signs[0] * columns + strength_BKHW.clamp(max=0) * signs[1] * diagonals
     return torch.tanh(steepness * wave)
 
 
@@ -82,7 +100,7 @@ def _always(one: Filter) -> NoiseFilter:
 NOISE_FILTERS = {
     "none": _always(torch.tanh),
     "band-pass": _always(band_pass),
-    "stripes": NoiseFilter(in_training=partial(stripes, steepness=GENTLE), in_use=stripes, in_grey=grey_stripes),
+    "stripes": NoiseFilter(in_training=learnt_stripes, in_use=stripes, in_grey=grey_stripes),
 }
 """`none` is the paper's."""
 DEFAULT_FILTER = "none"

@@ -11,5 +11,5 @@ GREY = Defence(transform=grey, default=1, low=1, high=1, at_test=True)
 BIT_DEPTH = Defence(transform=bit_depth, default=4, low=1, high=8, at_test=True)
 NOISE = Defence(transform=noise, default=16, low=0, high=255)
 RESIZE = Defence(transform=resize, default=0.5, low=0.01, high=1)
-# Those of the gratings (unseg_core.protect.methods.grating.CYCLES).
-BANDSTOP = Defence(transform=bandstop, default=12, low=1, high=2048, at_test=True)
+# Those of the gratings (unseg_core.stripes.CYCLES).
+BANDSTOP = Defence(transform=bandstop, default=16, low=1, high=2048, at_test=True)

@@ -11,9 +11,10 @@ carry nine tenths of the brightness and remain for a model that is trained in gr
 
 All objects have the same stripes: a model then finds objects by them, of whatever class, and finds none without.
 Stripes by class are found later, the later the more there are. But where classes cover the whole image, nothing around
-them could look different, and the same stripes everywhere hide nothing: there `class-grating` has eight kinds by class,
-in turn, and neighbouring numbers differ in colour and direction. Regions are smaller than images, so it has 24 cycles.
-Without colour the eight differ in direction and in how fine they are (docs/experiments.md, 15).
+them could look different, and the same stripes everywhere hide nothing: there `class-grating` has eleven kinds by
+class. What tells two classes of one kind apart is the image, and that is learnt; so the classes that cover most have
+kinds of their own, and the others take them in turn (docs/experiments.md, 16). Regions are smaller than images, so it
+has 24 cycles. Without colour eight kinds differ in direction and in how fine they are (15).
 Mirroring changes no kind. Where stripes begin differs between images, so that the mean of many does not show them.
 """
 
@@ -31,6 +32,8 @@ from unseg_core.stripes import CYCLES, FINE, MAGENTA, RED, WHITE, YELLOW
 
 BY_CLASS_CYCLES = 24
 """Per longer side of the image."""
+BLUE_CYCLES = 12
+"""Of what `dual-grating` has in blue."""
 COARSER, FINER = 30, 56
 """Likewise, where brightness says the class."""
 SHORTEST = 4
@@ -77,7 +80,7 @@ class Kinds:
 
 def _dual(coarse: str, fine: str) -> Kind:
     return (
-        Stripes(direction=coarse, hue=BLUE_ALONE),
+        Stripes(direction=coarse, hue=BLUE_ALONE, cycles=BLUE_CYCLES),
         Stripes(direction=fine, hue=RED_GREEN, cycles=FINE),
     )
 
@@ -113,6 +116,9 @@ BY_CLASS = Kinds(
             ("rows", MAGENTA),
             ("columns", YELLOW),
             ("diagonals", RED),
+            ("squares", MAGENTA),
+            ("squares", RED),
+            ("squares", YELLOW),
         )
     ),
     no_target=_colours("diagonals", YELLOW, BY_CLASS_CYCLES),
