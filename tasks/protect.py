@@ -11,7 +11,7 @@ from tasks.entry import FAILED, OK, chosen, run
 from tasks.parameters import load_params
 from tasks.results import write_json
 from tasks.work import work_folder
-from unseg_core import storage
+from unseg_core import __version__, storage
 from unseg_core.data.dataset import open_dataset
 from unseg_core.model.fingerprint import generator_sha256
 from unseg_core.protect.choice import class_order_for
@@ -52,7 +52,8 @@ def main(arguments: list[str]) -> int:
         precision=precision,
         class_order=class_order,
     )
-    work = work_folder(f"protect-{name}-{method_name}", asdict(settings), [Path(layout.root)])
+    made_by = {**asdict(settings), "version": __version__}
+    work = work_folder(f"protect-{name}-{method_name}", made_by, [Path(layout.root)])
     how = execution_of(params.protect, threads=params.runtime.threads)
     engine = choose_engine(Recipe(name=method_name, options=options), how, device)
     summary = protect_with(engine, layout, settings, str(work / "copy"), finish=True)

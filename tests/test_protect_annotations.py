@@ -15,7 +15,7 @@ from PIL import Image
 from test_protect import tree
 from typer.testing import CliRunner
 
-from unseg_core import storage
+from unseg_core import __version__, storage
 from unseg_core.cli import app
 from unseg_core.data.layouts import open_layout
 from unseg_core.data.layouts.layout import path_inside
@@ -147,8 +147,14 @@ def test_manifests_from_before_are_read(source: Path, tmp_path: Path) -> None:
     settings = settings_from(summary["settings"])
     journal = Journal(str(tmp_path / "other"))
     journal.begin(settings)
-    storage.write_file(f"{journal.work}/settings.json", json.dumps(summary["settings"]).encode())
+    storage.write_file(
+        f"{journal.work}/settings.json", json.dumps({**summary["settings"], "version": __version__}).encode()
+    )
     assert journal.matches(settings)
+    storage.write_file(
+        f"{journal.work}/settings.json", json.dumps({**summary["settings"], "version": "0.1.0"}).encode()
+    )
+    assert not journal.matches(settings), "another version's noise may differ"
     storage.write_file(f"{journal.work}/settings.json", b"{}")
     assert not journal.matches(settings)
     del summary["settings"]["seed"]

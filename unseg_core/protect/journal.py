@@ -16,7 +16,7 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import IO
 
-from unseg_core import storage
+from unseg_core import __version__, storage
 from unseg_core.errors import ManifestError, ParameterError, StorageError
 from unseg_core.protect.manifest import SUMMARY, Line, Settings, line_text, read_summary, settings_from, to_json
 
@@ -44,9 +44,10 @@ class Journal:
         return storage.exists(storage.join(self.work, SETTINGS))
 
     def matches(self, settings: Settings) -> bool:
-        """Whether it is that of a run with equal settings."""
+        """Whether it is that of a run with equal settings, by this version: another's noise may differ."""
         try:
-            return settings_from(json.loads(storage.read_file(storage.join(self.work, SETTINGS)))) == settings
+            begun = json.loads(storage.read_file(storage.join(self.work, SETTINGS)))
+            return begun.get("version") == __version__ and settings_from(begun) == settings
         except (ManifestError, ValueError):
             return False
 
@@ -55,7 +56,8 @@ class Journal:
         if self.scratch:
             _make_folders(self.parts, self.scratch)
             self.lock()
-        storage.write_file(storage.join(self.work, SETTINGS), to_json(asdict(settings)).encode())
+        begun = {**asdict(settings), "version": __version__}
+        storage.write_file(storage.join(self.work, SETTINGS), to_json(begun).encode())
 
     def resume(self) -> None:
         """Clear away what a killed run left half-written."""
@@ -224,14 +226,17 @@ def open_journal(target: str, settings: Settings) -> Journal:
     """The journal of an unfinished run with the same settings, or a new one in an empty target.
 
     Raises:
-        ManifestError: the target holds an unfinished run with other settings.
+        ManifestError: the target holds an unfinished run with other settings or by another version.
         ParameterError: the target holds a finished copy, or something else.
         StorageError: the target cannot be written.
     """
     journal = Journal(target)
     if journal.exists():
         if not journal.matches(settings):
-            raise ManifestError(f"{target} holds an unfinished run with other settings; use --overwrite to start again")
+            raise ManifestError(
+                f"{target} holds an unfinished run with other settings, or by another version of unseg; use "
+                "--overwrite to start again"
+            )
         journal.resume()
         return journal
     if storage.exists(storage.join(target, SUMMARY)):
