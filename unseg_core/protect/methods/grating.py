@@ -1,10 +1,10 @@
 """Gratings: stripes on the objects, and others around them. No network.
 
-Found by measurement (docs/experiments.md, 5 to 10): of all fixed patterns at 8 levels, regular stripes of opposite
-colours at 8 to 16 cycles per image side are what fresh networks learn instead of the objects, magenta and green first,
-which photographs have least of; random tiles and plain colours are not. As cycles are per side, they are there at
-whatever resolution a model is trained, and blur, noise, JPEG and resizing leave them. Colourless stripes are learnt
-only where they are fine, at 40 cycles, and where the model sees enough pixels for them (192).
+Found by measurement (docs/experiments.md, 5 to 10 and 17): of all fixed patterns at 8 levels, regular stripes of
+opposite colours are what fresh networks learn instead of the objects, magenta and green first, which photographs have
+least of; random tiles and plain colours are not. As cycles are per side, they are there at whatever resolution a model
+is trained, and blur, noise, JPEG and resizing leave them. Colourless stripes are learnt only where they are fine, at 40
+cycles, and where the model sees enough pixels for them (192).
 
 `grating` has the colours alone. `dual-grating` has both: coarse stripes in blue, and fine ones in red and green, which
 carry nine tenths of the brightness and remain for a model that is trained in grey.
@@ -13,8 +13,8 @@ All objects have the same stripes: a model then finds objects by them, of whatev
 Stripes by class are found later, the later the more there are. But where classes cover the whole image, nothing around
 them could look different, and the same stripes everywhere hide nothing: there `class-grating` has eleven kinds by
 class. What tells two classes of one kind apart is the image, and that is learnt; so the classes that cover most have
-kinds of their own, and the others take them in turn (docs/experiments.md, 16). Regions are smaller than images, so it
-has 24 cycles. Without colour eight kinds differ in direction and in how fine they are (15).
+kinds of their own, and the others take them in turn (docs/experiments.md, 16). Without colour eight kinds differ in
+direction and in how fine they are (15).
 Mirroring changes no kind. Where stripes begin differs between images, so that the mean of many does not show them.
 """
 
@@ -30,10 +30,8 @@ from unseg_core.protect.methods.class_map import class_map, stream
 from unseg_core.protect.methods.method import Method
 from unseg_core.stripes import CYCLES, FINE, MAGENTA, RED, WHITE, YELLOW
 
-BY_CLASS_CYCLES = 24
-"""Per longer side of the image."""
 BLUE_CYCLES = 12
-"""Of what `dual-grating` has in blue."""
+"""Per longer side of the image, of what `dual-grating` has in blue."""
 COARSER, FINER = 30, 56
 """Likewise, where brightness says the class."""
 SHORTEST = 4
@@ -106,7 +104,7 @@ GREY_BY_CLASS = Kinds(
 )
 BY_CLASS = Kinds(
     targets=tuple(
-        _colours(direction, hue, BY_CLASS_CYCLES)
+        _colours(direction, hue)
         for direction, hue in (
             ("columns", MAGENTA),
             ("rows", RED),
@@ -121,7 +119,7 @@ BY_CLASS = Kinds(
             ("squares", YELLOW),
         )
     ),
-    no_target=_colours("diagonals", YELLOW, BY_CLASS_CYCLES),
+    no_target=_colours("diagonals", YELLOW),
     in_grey=GREY_BY_CLASS,
 )
 
