@@ -72,7 +72,6 @@ def protect(
         from unseg_core.data.layouts import open_layout
         from unseg_core.data.sample import resolve_targets
         from unseg_core.params import RuntimeParams, build
-        from unseg_core.protect.choice import class_order_for
         from unseg_core.protect.engine import check_source, check_target, protect_with
         from unseg_core.protect.execution import Execution, choose_engine
         from unseg_core.protect.methods import MethodOptions, prepare_for
@@ -96,7 +95,6 @@ def protect(
         chosen: dict[str, Any] = {"targets": wanted, "prompt": prompt, "method": how_made, "image_format": image_format}
         chosen |= {"precision": number, "split": split or "", "masks": recorded_masks(source, masks)}
         chosen["annotations"] = recorded_annotations(source, annotations)
-        chosen["class_order"] = class_order_for(how_made, opened, wanted)
         settings = _settings(opened, file, {**chosen, "no_target": no_target, "seed": seed}, epsilon, epsilon_bg)
         check_source(opened, settings)
         check_target(source, target)
@@ -142,6 +140,7 @@ def _settings(
     """Checked by the same dataclasses that check params.yaml."""
     from unseg_core.model.fingerprint import generator_sha256
     from unseg_core.params import DatasetParams, ProtectParams, build
+    from unseg_core.protect.choice import class_order_for
     from unseg_core.protect.manifest import Settings
 
     dataset = build(
@@ -157,7 +156,8 @@ def _settings(
     )
     how = build(ProtectParams, {key: chosen[key] for key in ("image_format", "no_target", "seed")}, "")
     sha256 = generator_sha256(generator) if generator else None
-    named = {key: chosen[key] for key in ("method", "precision", "masks", "class_order")}
+    named = {key: chosen[key] for key in ("method", "precision", "masks")}
+    named["class_order"] = class_order_for(chosen["method"], opened, chosen["targets"])
     return Settings.of(dataset, how, generator_sha256=sha256, **named)
 
 
