@@ -13,8 +13,8 @@ All objects have the same stripes: a model then finds objects by them, of whatev
 Stripes by class are found later, the later the more there are. But where classes cover the whole image, nothing around
 them could look different, and the same stripes everywhere hide nothing: there `class-grating` has eleven kinds by
 class. What tells two classes of one kind apart is the image, and that is learnt; so the classes that cover most have
-kinds of their own, and the others take them in turn (docs/experiments.md, 16). Without colour eight kinds differ in
-direction and in how fine they are (15).
+kinds of their own, and further ones share with those of them that cover least (docs/experiments.md, 16 and 18). Without
+colour there are eight kinds: four directions, and in each two that are not equally fine.
 Mirroring changes no kind. Where stripes begin differs between images, so that the mean of many does not show them.
 """
 
@@ -32,10 +32,10 @@ from unseg_core.stripes import CYCLES, FINE, MAGENTA, RED, WHITE, YELLOW
 
 BLUE_CYCLES = 12
 """Per longer side of the image, of what `dual-grating` has in blue."""
-COARSER, FINER = 30, 56
-"""Likewise, where brightness says the class."""
 SHORTEST = 4
 """Pixels of a cycle: small images have fewer."""
+AROUND, COARSER, FINER = (32, 9), (48, 6), (72, SHORTEST)
+"""Cycles where brightness says the class, and pixels of the shortest: in small images they differ as well."""
 PARTS = 1024
 """Of a cycle. Phases and cycles are whole numbers of them, so the bytes are the same on every machine."""
 SLANTED = 724
@@ -52,6 +52,8 @@ class Stripes:
     """columns, rows, diagonals or squares."""
     hue: tuple[int, int, int]
     cycles: int = CYCLES
+    shortest: int = SHORTEST
+    """Pixels of a cycle."""
 
 
 Kind = tuple[Stripes, ...]
@@ -63,7 +65,7 @@ class Kinds:
     """What is put where."""
 
     targets: tuple[Kind, ...]
-    """By class, in turn: in the order of GratingNoise.class_order."""
+    """By class, in the order of GratingNoise.class_order: there, back and so on."""
     no_target: Kind
     in_grey: Kinds | None = None
     """For files with one channel, which get the green channel's noise, where these are not learnt without colour."""
@@ -73,7 +75,8 @@ class Kinds:
         if not category:
             return self.no_target
         place = class_order.index(category) if category in class_order else len(class_order) + category - 1
-        return self.targets[place % len(self.targets)]
+        turn, step = divmod(place, len(self.targets))
+        return self.targets[-1 - step if turn % 2 else step]
 
 
 def _dual(coarse: str, fine: str) -> Kind:
@@ -83,24 +86,29 @@ def _dual(coarse: str, fine: str) -> Kind:
     )
 
 
-def _colours(direction: str, hue: tuple[int, int, int], cycles: int = CYCLES) -> Kind:
-    return (Stripes(direction=direction, hue=hue, cycles=cycles),)
+def _colours(direction: str, hue: tuple[int, int, int]) -> Kind:
+    return (Stripes(direction=direction, hue=hue),)
+
+
+def _brightness(direction: str, fineness: tuple[int, int]) -> Kind:
+    cycles, shortest = fineness
+    return (Stripes(direction=direction, hue=WHITE, cycles=cycles, shortest=shortest),)
 
 
 DUAL = Kinds(targets=(_dual("columns", "columns"),), no_target=_dual("diagonals", "diagonals"))
 COLOUR = Kinds(targets=(_colours("columns", MAGENTA),), no_target=_colours("diagonals", YELLOW), in_grey=DUAL)
 GREY_BY_CLASS = Kinds(
     targets=(
-        _colours("columns", WHITE, FINE),
-        _colours("rows", WHITE, FINER),
-        _colours("diagonals", WHITE, FINE),
-        _colours("columns", WHITE, FINER),
-        _colours("rows", WHITE, FINE),
-        _colours("diagonals", WHITE, FINER),
-        _colours("squares", WHITE, FINE),
-        _colours("squares", WHITE, FINER),
+        _brightness("columns", COARSER),
+        _brightness("rows", FINER),
+        _brightness("diagonals", COARSER),
+        _brightness("squares", FINER),
+        _brightness("columns", FINER),
+        _brightness("rows", COARSER),
+        _brightness("diagonals", FINER),
+        _brightness("squares", COARSER),
     ),
-    no_target=_colours("rows", WHITE, COARSER),
+    no_target=_brightness("rows", AROUND),
 )
 BY_CLASS = Kinds(
     targets=tuple(
@@ -166,7 +174,7 @@ def _wave(stripes: Stripes, height: int, width: int, random: np.random.Generator
     down, across = np.arange(height)[:, None], np.arange(width)[None, :]
     first, second = random.integers(PARTS, size=2).tolist()
     falls = bool(random.integers(2))  # mirrored, one diagonal is the other
-    cycles = max(1, min(stripes.cycles, side // SHORTEST))
+    cycles = max(1, min(stripes.cycles, side // stripes.shortest))
     if stripes.direction == "rows":
         return square_wave(down, PARTS * cycles, side, first)
     if stripes.direction == "columns":
