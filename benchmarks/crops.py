@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("target", type=Path)
     parser.add_argument("--train", type=int, default=240, help="crops to train on")
     parser.add_argument("--val", type=int, default=80, help="crops to test on")
+    parser.add_argument("--grey", action="store_true", help="images with one channel")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     samples = list(open_layout("cityscapes", str(options.source)).samples())
@@ -42,7 +43,9 @@ def main() -> None:
         for number in range(count):
             which = number % len(scenes)
             box = _box(rng, scenes[which][0].size, left=(which % 2 == 0) == (split == "train"), train=split == "train")
-            _write(options.target, split, number, *(part.crop(box) for part in scenes[which]))
+            image, labels = (part.crop(box) for part in scenes[which])
+            resized = image.resize(SIZE, Image.Resampling.BILINEAR).convert("L" if options.grey else "RGB")
+            _write(options.target, split, number, resized, labels.resize(SIZE, Image.Resampling.NEAREST))
 
 
 def _labels(source: Path, files: tuple[str, ...]) -> Image.Image:
@@ -61,11 +64,8 @@ def _box(rng: np.random.Generator, size: tuple[int, int], *, left: bool, train: 
 
 
 def _write(target: Path, split: str, number: int, image: Image.Image, labels: Image.Image) -> None:
-    ids = np.array(labels.resize(SIZE, Image.Resampling.NEAREST)).astype(np.uint16)
-    for folder, ending, values in (
-        (IMAGES, IMAGES, np.array(image.resize(SIZE, Image.Resampling.BILINEAR))),
-        ("gtFine", "gtFine_instanceIds", ids),
-    ):
+    ids = np.array(labels).astype(np.uint16)
+    for folder, ending, values in ((IMAGES, IMAGES, np.array(image)), ("gtFine", "gtFine_instanceIds", ids)):
         path = target / folder / split / "crops" / f"{number:04}_{ending}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(values).save(path)

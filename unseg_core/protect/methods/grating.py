@@ -1,6 +1,6 @@
 """Gratings: stripes on the objects, and others around them. No network.
 
-Found by measurement (docs/experiments.md, 5 to 10 and 17): of all fixed patterns at 8 levels, regular stripes of
+Found by measurement (docs/experiments.md, 5 to 10, 17 and 19): of all fixed patterns at 8 levels, regular stripes of
 opposite colours are what fresh networks learn instead of the objects, magenta and green first, which photographs have
 least of; random tiles and plain colours are not. As cycles are per side, they are there at whatever resolution a model
 is trained, and blur, noise, JPEG and resizing leave them. Colourless stripes are learnt only where they are fine, at 40
@@ -15,7 +15,8 @@ them could look different, and the same stripes everywhere hide nothing: there `
 class. What tells two classes of one kind apart is the image, and that is learnt; so the classes that cover most have
 kinds of their own, and further ones share with those of them that cover least (docs/experiments.md, 16 and 18). Without
 colour there are eight kinds: four directions, and in each two that are not equally fine.
-Mirroring changes no kind. Where stripes begin differs between images, so that the mean of many does not show them.
+Mirroring changes no kind. Those of `grating` begin at the same place in every image, which models find sooner where
+images are few; where classes cover the image that makes it worse, and there they begin anywhere (19).
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ class Kinds:
     targets: tuple[Kind, ...]
     """By class, in the order of GratingNoise.class_order: there, back and so on."""
     no_target: Kind
+    same_place: bool = False
+    """Stripes begin where they do in all other images; the mean of many shows them."""
     in_grey: Kinds | None = None
     """For files with one channel, which get the green channel's noise, where these are not learnt without colour."""
 
@@ -96,7 +99,9 @@ def _brightness(direction: str, fineness: tuple[int, int]) -> Kind:
 
 
 DUAL = Kinds(targets=(_dual("columns", "columns"),), no_target=_dual("diagonals", "diagonals"))
-COLOUR = Kinds(targets=(_colours("columns", MAGENTA),), no_target=_colours("diagonals", YELLOW), in_grey=DUAL)
+COLOUR = Kinds(
+    targets=(_colours("columns", MAGENTA),), no_target=_colours("diagonals", YELLOW), same_place=True, in_grey=DUAL
+)
 GREY_BY_CLASS = Kinds(
     targets=(
         _brightness("columns", COARSER),
@@ -148,11 +153,12 @@ class GratingNoise(Method):
     def noise(self, image_HWC: np.ndarray, target: Target, image_id: str) -> np.ndarray:
         classes = class_map(target)
         kinds = [self.kinds.of(category, self.class_order) for category in classes.categories]
-        return striped(kinds, classes.index, seed=self.seed, image_id=image_id)
+        place = () if self.kinds.same_place else (image_id,)
+        return striped(kinds, classes.index, seed=self.seed, place=place)
 
 
-def striped(kinds: Sequence[Kind], index_HW: np.ndarray, *, seed: int, image_id: str) -> np.ndarray:
-    """float32 3xHxW of -1 and 1: each pixel has the stripes of its index."""
+def striped(kinds: Sequence[Kind], index_HW: np.ndarray, *, seed: int, place: tuple[str, ...] = ()) -> np.ndarray:
+    """float32 3xHxW of -1 and 1: each pixel has the stripes of its index, which begin where seed and place say."""
     height, width = index_HW.shape
     noise = np.empty((3, height, width), dtype=np.float32)
     different = list(dict.fromkeys(kinds))
@@ -160,7 +166,7 @@ def striped(kinds: Sequence[Kind], index_HW: np.ndarray, *, seed: int, image_id:
     for number, kind in enumerate(different):
         own = kind_HW == number
         for stripes in kind:
-            random = stream("grating", seed, stripes.direction, str(stripes.hue), image_id)
+            random = stream("grating", seed, stripes.direction, str(stripes.hue), *place)
             wave_HW = _wave(stripes, height, width, random)
             for channel, sign in zip(noise, stripes.hue, strict=True):
                 if sign:
