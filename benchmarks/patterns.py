@@ -6,7 +6,7 @@ With several folders of binary masks each is a class of its own; --one-class mak
 KIND[.KIND...]/KIND, the kinds of class 1, 2, ... (in turn) and, behind the stroke, of what is no object. A KIND is one
 or more waves joined by +, each a colour beside its opposite (m magenta, r red, y yellow, w white) or the channels that
 it has to itself (such as RG), a direction (c columns, r rows, d diagonals, s squares) and cycles per image side:
-`mc16/yd16` is the method `grating`, `Bc12+RGc40/Bd12+RGd40` is `dual-grating`.
+`mc16/yd16` is the method `grating`, but its stripes begin anywhere; `Bc12+RGc40/Bd12+RGd40` is `dual-grating`.
 """
 
 from __future__ import annotations
