@@ -31,7 +31,8 @@ def main() -> None:
         pixels = decode_image(data, sample.image).pixels
         mask = select_target(annotation_for(sample, pixels), "all", layout.classes).mask
         name = PurePosixPath(sample.image)
-        (options.target / "images" / name.name).write_bytes(data)
+        with (options.target / "images" / name.name).open("xb") as file:  # two of one name would be one
+            file.write(data)
         Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).save(options.target / "masks" / f"{name.stem}.png")
 
 

@@ -153,12 +153,12 @@ class GratingNoise(Method):
     def noise(self, image_HWC: np.ndarray, target: Target, image_id: str) -> np.ndarray:
         classes = class_map(target)
         kinds = [self.kinds.of(category, self.class_order) for category in classes.categories]
-        place = () if self.kinds.same_place else (image_id,)
-        return striped(kinds, classes.index, seed=self.seed, place=place)
+        keys = () if self.kinds.same_place else (image_id,)
+        return striped(kinds, classes.index, seed=self.seed, keys=keys)
 
 
-def striped(kinds: Sequence[Kind], index_HW: np.ndarray, *, seed: int, place: tuple[str, ...] = ()) -> np.ndarray:
-    """float32 3xHxW of -1 and 1: each pixel has the stripes of its index, which begin where seed and place say."""
+def striped(kinds: Sequence[Kind], index_HW: np.ndarray, *, seed: int, keys: tuple[str, ...]) -> np.ndarray:
+    """float32 3xHxW of -1 and 1: each pixel has the stripes of its index. Seed and keys say where they begin."""
     height, width = index_HW.shape
     noise = np.empty((3, height, width), dtype=np.float32)
     different = list(dict.fromkeys(kinds))
@@ -166,7 +166,7 @@ def striped(kinds: Sequence[Kind], index_HW: np.ndarray, *, seed: int, place: tu
     for number, kind in enumerate(different):
         own = kind_HW == number
         for stripes in kind:
-            random = stream("grating", seed, stripes.direction, str(stripes.hue), *place)
+            random = stream("grating", seed, stripes.direction, str(stripes.hue), *keys)
             wave_HW = _wave(stripes, height, width, random)
             for channel, sign in zip(noise, stripes.hue, strict=True):
                 if sign:
