@@ -257,6 +257,7 @@ def test_command_line_exit_codes_and_json(source: Path, tmp_path: Path) -> None:
         (["--method", "uniform", "--targets", "cat"], "'cat' is no class"),
         (["--method", "uniform", "--prompt", "smell"], "prompt is 'smell'; choose one of"),
         (["--method", "uniform", "--layout", "voc2099"], "layout 'voc2099' is unknown"),
+        (["--out", "elsewhere"], "name the folder of the protected copy, as TARGET or with --out, and once"),
     ],
 )
 def test_usage_errors_are_one_line_and_exit_2(source: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -265,6 +266,15 @@ def test_usage_errors_are_one_line_and_exit_2(source: Path, tmp_path: Path, argu
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "copy").exists()
+
+
+def test_target_may_be_named_with_out(source: Path, tmp_path: Path) -> None:
+    photos, masks, copy = source / "images", source / "masks", tmp_path / "safe"
+    assert invoke("protect", photos, "--masks", masks, "--out", copy).exit_code == 0
+    assert invoke("verify", copy, "--against", photos, "--masks", masks).exit_code == 0
+    without = invoke("protect", photos, "--masks", masks)
+    assert without.exit_code == 2
+    assert "as TARGET or with --out" in without.stderr
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def protect(
     source: Annotated[str, typer.Argument(help="Folder of the data set.")],
-    target: Annotated[str, typer.Argument(help="Folder of the protected copy.")],
+    target: Annotated[str, typer.Argument(help="Folder of the protected copy.")] = "",
+    out: Annotated[str, typer.Option(help="Folder of the protected copy, instead of TARGET.")] = "",
     layout: Annotated[str, typer.Option(help="auto, or a name that `unseg layouts` lists.")] = "auto",
     masks: Annotated[str | None, typer.Option(help="Folder of the masks, if not in the layout's own place.")] = None,
     split: Annotated[str | None, typer.Option(help="Protect this split only; the rest is carried over.")] = None,
@@ -79,6 +80,7 @@ def protect(
         from unseg_core.protect.plan import plan_run
         from unseg_core.protect.shares import Recipe
 
+        copy = _one_target(target, out)
         opened = open_layout(
             layout,
             source,
@@ -97,7 +99,7 @@ def protect(
         chosen["annotations"] = recorded_annotations(source, annotations)
         settings = _settings(opened, file, {**chosen, "no_target": no_target, "seed": seed}, epsilon, epsilon_bg)
         check_source(opened, settings)
-        check_target(source, target)
+        check_target(source, copy)
         options = MethodOptions(
             seed=seed, prompt=prompt, class_order=settings.class_order, generator=file, device=where, precision=number
         )
@@ -106,13 +108,21 @@ def protect(
         execution = build(Execution, {**how, "ray_address": ray_address}, "")
         if dry_run:
             plan = plan_run(opened, recipe, settings, execution, where)
-            show(as_json, plan, _plan_text(plan, target))
+            show(as_json, plan, _plan_text(plan, copy))
             return OK
-        summary = protect_with(choose_engine(recipe, execution, where), opened, settings, target, overwrite=overwrite)
-        show(as_json, summary, _protect_text(summary["totals"], target))
+        summary = protect_with(choose_engine(recipe, execution, where), opened, settings, copy, overwrite=overwrite)
+        show(as_json, summary, _protect_text(summary["totals"], copy))
         return FAILED if summary["totals"]["failed"] else OK
 
     run(work, as_json)
+
+
+def _one_target(target: str, out: str) -> str:
+    from unseg_core.errors import ParameterError
+
+    if bool(target) == bool(out):
+        raise ParameterError("name the folder of the protected copy, as TARGET or with --out, and once")
+    return target or out
 
 
 def _suitable(opened: Layout, targets: str, generator: str | None, prompt: str) -> str:
