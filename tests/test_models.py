@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import PROJECT
 from safetensors.torch import save_file
 
+from tasks.parameters import load_params
 from unseg_core.data.sample import Annotation, Segment, segment_of
 from unseg_core.device import autocast
 from unseg_core.errors import ParameterError, WeightsError
@@ -351,3 +353,19 @@ def test_sizes_are_those_of_the_papers(name: str, task: str, encoder: str, milli
     """Parameters in millions as the papers' tables have them."""
     model = build_model(EvaluateParams(model=name, task=task, encoder=encoder), 80)
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.01)
+
+
+def recipes_of_the_paper() -> dict[str, EvaluateParams]:
+    """By what is built: one of those of the profiles that have the paper's runs."""
+    found = {}
+    for path in sorted((PROJECT / "profiles").glob("paper*.yaml")):
+        params = load_params(path)
+        for one in map(params.recipe, params.runs):
+            found[f"{one.model}-{one.encoder}-{one.task}-{one.size}"] = one
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("one", recipes_of_the_paper().values(), ids=recipes_of_the_paper())
+def test_models_of_the_profiles_of_the_paper_are_built(one: EvaluateParams) -> None:
+    assert build_model(one, 3).training
