@@ -368,4 +368,4 @@ def recipes_of_the_paper() -> dict[str, EvaluateParams]:
 @pytest.mark.slow
 @pytest.mark.parametrize("one", recipes_of_the_paper().values(), ids=recipes_of_the_paper())
 def test_models_of_the_profiles_of_the_paper_are_built(one: EvaluateParams) -> None:
-    assert build_model(one, 3).training
+    assert any(p.requires_grad for p in build_model(one, 3).parameters())
