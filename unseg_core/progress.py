@@ -20,13 +20,17 @@ LOG_SECONDS = 10.0
 
 
 @contextlib.contextmanager
-def progress(label: str, total: int, unit: str = "images") -> Iterator[Callable[[int], None]]:
-    """Yield a function to call with the number of units just done."""
+def progress(label: str, total: int, unit: str = "images", *, kept: int = 0) -> Iterator[Callable[[int], None]]:
+    """Yield a function to call with the number of units just done.
+
+    Args:
+        kept: of `total`, done by an earlier run; they say nothing about the pace of this one.
+    """
     if sys.stderr.isatty() and importlib.util.find_spec("rich"):
-        with _BARS.bar(label, total, unit) as advance:
+        with _BARS.bar(label, total, unit, kept) as advance:
             yield advance
     else:
-        yield from _log(label, total, unit)
+        yield from _log(label, total, unit, kept)
 
 
 class _Bars:
@@ -38,14 +42,14 @@ class _Bars:
         self.running = 0
 
     @contextlib.contextmanager
-    def bar(self, label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    def bar(self, label: str, total: int, unit: str, kept: int) -> Iterator[Callable[[int], None]]:
         with self.lock:
             if self.display is None:
                 self.display = _display()
                 self.display.start()
             self.running += 1
             display = self.display
-        task = display.add_task(label, total=total, unit=unit)
+        task = display.add_task(label, total=total, completed=kept, unit=unit)
         try:
             yield lambda count: display.update(task, advance=count)
         finally:
@@ -83,9 +87,9 @@ def _display() -> Progress:
     return Progress(*columns, console=Console(stderr=True))
 
 
-def _log(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+def _log(label: str, total: int, unit: str, kept: int) -> Iterator[Callable[[int], None]]:
     start = last = time.monotonic()
-    done = 0
+    done = kept
 
     def advance(count: int) -> None:
         nonlocal done, last
@@ -93,7 +97,7 @@ def _log(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
         now = time.monotonic()
         if now - last >= LOG_SECONDS or done == total:
             last = now
-            rate = done / max(now - start, 1e-9)
+            rate = (done - kept) / max(now - start, 1e-9)
             left = (total - done) / rate if rate else 0.0
             print(f"{label}: {done}/{total} {unit}, {_pace(rate)}, {_duration(left)} left", file=sys.stderr, flush=True)
 

@@ -145,8 +145,7 @@ class Training:
         curve = standing.curve if standing else []
         scores = Scores(main=0.0, by_class={})
         parent = os.getppid()
-        with progress(self.label, self.params.epochs, "epochs") as advance:
-            advance(len(curve))
+        with progress(self.label, self.params.epochs, "epochs", kept=len(curve)) as advance:
             for epoch in range(len(curve), self.params.epochs):
                 if self.processes.count > 1 and os.getppid() != parent:
                     raise KeyboardInterrupt  # torchrun was killed
