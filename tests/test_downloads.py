@@ -108,8 +108,11 @@ def test_two_at_once_have_a_line_each_on_a_terminal(monkeypatch: pytest.MonkeyPa
             thread.join()
         with progress("third", 1) as advance:
             advance(1)
+        with progress("continued", 3, "epochs", kept=2) as advance:
+            advance(1)
         terminal.flush()
         lines = re.sub(r"\x1b\[[0-9?;]*[A-Za-z]", "", read_all(here)).splitlines()
     for label in ("first [1].zip", "second"):
         assert any(line.strip().startswith(label) and "50/50 MB" in line for line in lines), lines
     assert any("third" in line and "1/1 images" in line for line in lines), lines
+    assert any("continued" in line and "3/3 epochs" in line for line in lines), lines
