@@ -1,0 +1,109 @@
+"""Is the noise of small objects that of large ones? `python -m benchmarks.small_objects SOURCE --method unseg`.
+
+Makes mosaics of 3 x 3, 5 x 5 and 8 x 8 images of a data set and its masks, and says for objects of each size how far
+the noise on them is that of large ones: 1 is the same, 0 is that of what is no object. Compared are the strengths of
+columns and of diagonals in each channel, which is what the noise filter `stripes` and `grating` decide.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import pairwise
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy import ndimage
+
+from unseg_core import storage
+from unseg_core.data.layouts import Layout, open_layout
+from unseg_core.data.sample import Target, annotation_for, select_target, target_of
+from unseg_core.images import decode_image
+from unseg_core.model.generator_reference import resolve_generator
+from unseg_core.protect.methods import METHODS, MethodOptions, build_method
+from unseg_core.stripes import CYCLES
+
+SIDE = 512
+"""Of a mosaic, pixels."""
+MOSAICS = (3, 5, 8)
+"""Images along a side."""
+SIZES = (0.02, 0.03, 0.05, 0.07, 0.1)
+"""Of objects: the root of their area, in sides of the mosaic. Larger ones are large; smaller ones are left out."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source")
+    parser.add_argument("--method", default="unseg", choices=METHODS)
+    parser.add_argument("--generator", default="small", help="of `unseg`, as in `unseg protect`")
+    parser.add_argument("--prompt", default="mask", help="likewise")
+    parser.add_argument("--images", type=int, default=24, help="mosaics of each kind")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    generator = resolve_generator(options.generator) if options.method == "unseg" else None
+    method = build_method(options.method, MethodOptions(generator=generator, prompt=options.prompt))
+    layout, rng = open_layout("auto", options.source), np.random.default_rng(options.seed)
+    waves = waves_of(SIDE)
+    elsewhere, objects, sizes = [], [], []
+    for parts in MOSAICS:
+        for number in range(options.images):
+            image, target = mosaic(layout, parts, rng)
+            signs = np.sign(method.noise(image, target, f"{parts} {number}"))
+            elsewhere.append(strengths(signs, waves, ~target.mask))
+            for place in connected(target.mask):
+                objects.append(strengths(signs, waves, place))
+                sizes.append(np.sqrt(place.sum()) / SIDE)
+    show(np.mean(elsewhere, axis=0), np.array(objects), np.array(sizes))
+
+
+def waves_of(side: int) -> np.ndarray:
+    """Columns and diagonals, each in two phases: [4, side, side]."""
+    along = (np.arange(side) + 0.5) * (2 * np.pi * CYCLES / side)
+    both = (np.broadcast_to(along, (side, side)), (along[:, None] + along) / 2**0.5)
+    return np.stack([turn(angle) for angle in both for turn in (np.cos, np.sin)])
+
+
+def mosaic(layout: Layout, parts: int, rng: np.random.Generator) -> tuple[np.ndarray, Target]:
+    """Random images of a data set beside and below each other."""
+    samples = list(layout.samples())
+    image, mask = np.zeros((SIDE, SIDE, 3), dtype=np.uint8), np.zeros((SIDE, SIDE), dtype=bool)
+    edges = np.linspace(0, SIDE, parts + 1).astype(int)
+    for top, bottom in pairwise(edges):
+        for left, right in pairwise(edges):
+            sample = samples[rng.integers(len(samples))]
+            pixels = decode_image(storage.read_file(storage.join(layout.root, sample.image)), sample.image).pixels
+            found = select_target(annotation_for(sample, pixels), "all", layout.classes).mask
+            size = (int(right - left), int(bottom - top))
+            image[top:bottom, left:right] = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR)
+            mask[top:bottom, left:right] = Image.fromarray(found).resize(size, Image.Resampling.NEAREST)
+    return image, target_of(mask)
+
+
+def connected(mask_HW: np.ndarray) -> list[np.ndarray]:
+    """Each object that touches no other, without those that are too small."""
+    labels, _ = ndimage.label(mask_HW)
+    counts = np.bincount(labels.ravel())
+    counts[0] = 0
+    return [labels == number for number in np.flatnonzero(counts >= (SIZES[0] * SIDE) ** 2)]
+
+
+def strengths(signs_CHW: np.ndarray, waves: np.ndarray, place_HW: np.ndarray) -> np.ndarray:
+    """How far each channel is each wave there, [12]."""
+    found: np.ndarray = (signs_CHW[:, place_HW] @ waves[:, place_HW].T / place_HW.sum()).ravel()
+    return found
+
+
+def show(elsewhere: np.ndarray, objects: np.ndarray, sizes: np.ndarray) -> None:
+    step = objects[sizes >= SIZES[-1]].mean(axis=0) - elsewhere
+    like_large = (objects - elsewhere) @ step / (step @ step)
+    print("| objects, of the side | number | like large ones |\n| --- | --- | --- |")
+    for low, high in zip(SIZES, (*SIZES[1:], 1.0), strict=True):
+        inside = (sizes >= low) & (sizes < high)
+        print(f"| {low:g} to {high:g} | {inside.sum()} | {like_large[inside].mean():.2f} |")
+    print(f"between large objects and elsewhere: {np.linalg.norm(step):.2f}")
+
+
+if __name__ == "__main__":
+    main()
