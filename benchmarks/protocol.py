@@ -1,6 +1,6 @@
 """The protocol: every method against every family of models, on every data set, by one command.
 
-    python -m benchmarks.protocol ../shared/data protocol --device cuda --parallel 6 --threads 12
+    python -m benchmarks.protocol ../shared/data data/protocol --device cuda --parallel 6 --threads 12
 
 Protects each data set with every method at the same budget and trains models of three families from scratch on the
 originals and on the copies, some 600 steps of 8 images at 256 pixels each, three seeds; test images are clean. Prints
@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from unseg_core.protect.manifest import SUMMARY, read_summary
+from unseg_core.protect.methods import METHODS
 
 DATASETS = {
     "kvasir": ("kvasir", 6),
@@ -26,13 +27,13 @@ DATASETS = {
     "davis": ("objects/davis", 50),
 }
 """Where it is below SOURCE, and epochs for some 600 steps."""
-METHODS = ("unseg", "uniform", "synper", "ar", "cuda")
+COMPARED = ("unseg", "uniform", "synper", "ar", "cuda")
 FAMILIES = {
     "unetplusplus": ("model=unetplusplus", "encoder=mobilenet_v2", "decoder_channels=[32,16,16,8]"),
     "segformer": ("model=segformer", "encoder=mit_b0", "width=tiny", "clip_norm=1.0"),
     "mask2former": ("model=mask2former", "encoder=resnet50", "width=tiny", "clip_norm=1.0"),
 }
-"""Small ones, that two cores train in 4 to 8 minutes each."""
+"""Small ones, so that it can be run without a GPU."""
 RECIPE = ("task=semantic", "size=256", "batch_size=8", "learning_rate=1e-3")
 
 
@@ -54,7 +55,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("target", type=Path, help="of copies and results; another one for another budget")
     parser.add_argument("--datasets", nargs="+", default=list(DATASETS), choices=DATASETS)
     parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=FAMILIES)
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), help="also grating and dual-grating")
+    parser.add_argument("--methods", nargs="+", default=list(COMPARED), choices=METHODS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epsilon", type=float, default=8, help="8-bit levels on the object")
     parser.add_argument("--epsilon-bg", type=float, default=2, help="and elsewhere")

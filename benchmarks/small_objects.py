@@ -8,6 +8,7 @@ columns and of diagonals in each channel, which is what the noise filter `stripe
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -15,13 +16,12 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from unseg_core import storage
 from unseg_core.data.layouts import Layout, open_layout
-from unseg_core.data.sample import Target, annotation_for, select_target, target_of
-from unseg_core.images import decode_image
+from unseg_core.data.sample import Sample, Target, target_of
 from unseg_core.model.generator_reference import resolve_generator
-from unseg_core.protect.methods import METHODS, MethodOptions, build_method
+from unseg_core.protect.methods import MethodOptions, build_method
 from unseg_core.stripes import CYCLES
+from unseg_core.train.dataset import load_pair
 
 SIDE = 512
 """Of a mosaic, pixels."""
@@ -34,7 +34,7 @@ SIZES = (0.02, 0.03, 0.05, 0.07, 0.1)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source")
-    parser.add_argument("--method", default="unseg", choices=METHODS)
+    parser.add_argument("--method", default="unseg", choices=["unseg", "grating"])
     parser.add_argument("--generator", default="small", help="of `unseg`, as in `unseg protect`")
     parser.add_argument("--prompt", default="mask", help="likewise")
     parser.add_argument("--images", type=int, default=24, help="mosaics of each kind")
@@ -45,11 +45,12 @@ def main() -> None:
     generator = resolve_generator(options.generator) if options.method == "unseg" else None
     method = build_method(options.method, MethodOptions(generator=generator, prompt=options.prompt))
     layout, rng = open_layout("auto", options.source), np.random.default_rng(options.seed)
+    samples = list(layout.samples())
     waves = waves_of(SIDE)
     elsewhere, objects, sizes = [], [], []
     for parts in MOSAICS:
         for number in range(options.images):
-            image, target = mosaic(layout, parts, rng)
+            image, target = mosaic(layout, samples, parts, rng)
             signs = np.sign(method.noise(image, target, f"{parts} {number}"))
             elsewhere.append(strengths(signs, waves, ~target.mask))
             for place in connected(target.mask):
@@ -65,19 +66,20 @@ def waves_of(side: int) -> np.ndarray:
     return np.stack([turn(angle) for angle in both for turn in (np.cos, np.sin)])
 
 
-def mosaic(layout: Layout, parts: int, rng: np.random.Generator) -> tuple[np.ndarray, Target]:
+def mosaic(
+    layout: Layout, samples: Sequence[Sample], parts: int, rng: np.random.Generator
+) -> tuple[np.ndarray, Target]:
     """Random images of a data set beside and below each other."""
-    samples = list(layout.samples())
     image, mask = np.zeros((SIDE, SIDE, 3), dtype=np.uint8), np.zeros((SIDE, SIDE), dtype=bool)
     edges = np.linspace(0, SIDE, parts + 1).astype(int)
     for top, bottom in pairwise(edges):
         for left, right in pairwise(edges):
-            sample = samples[rng.integers(len(samples))]
-            pixels = decode_image(storage.read_file(storage.join(layout.root, sample.image)), sample.image).pixels
-            found = select_target(annotation_for(sample, pixels), "all", layout.classes).mask
+            pixels, label = load_pair(layout, samples[rng.integers(len(samples))])
             size = (int(right - left), int(bottom - top))
-            image[top:bottom, left:right] = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR)
-            mask[top:bottom, left:right] = Image.fromarray(found).resize(size, Image.Resampling.NEAREST)
+            photo = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+            image[top:bottom, left:right] = photo.resize(size, Image.Resampling.BILINEAR)
+            small = Image.fromarray(label[0].numpy()).resize(size, Image.Resampling.NEAREST)
+            mask[top:bottom, left:right] = np.asarray(small) > 0
     return image, target_of(mask)
 
 
@@ -96,12 +98,17 @@ def strengths(signs_CHW: np.ndarray, waves: np.ndarray, place_HW: np.ndarray) ->
 
 
 def show(elsewhere: np.ndarray, objects: np.ndarray, sizes: np.ndarray) -> None:
+    if not (sizes >= SIZES[-1]).any():
+        raise SystemExit(
+            f"error: no mosaic has an object of {SIZES[-1]:g} of its side to compare with; give more --images"
+        )
     step = objects[sizes >= SIZES[-1]].mean(axis=0) - elsewhere
     like_large = (objects - elsewhere) @ step / (step @ step)
     print("| objects, of the side | number | like large ones |\n| --- | --- | --- |")
     for low, high in zip(SIZES, (*SIZES[1:], 1.0), strict=True):
         inside = (sizes >= low) & (sizes < high)
-        print(f"| {low:g} to {high:g} | {inside.sum()} | {like_large[inside].mean():.2f} |")
+        share = f"{like_large[inside].mean():.2f}" if inside.any() else "-"
+        print(f"| {low:g} to {high:g} | {inside.sum()} | {share} |")
     print(f"between large objects and elsewhere: {np.linalg.norm(step):.2f}")
 
 
