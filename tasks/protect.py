@@ -14,7 +14,7 @@ from tasks.work import work_folder
 from unseg_core import __version__, storage
 from unseg_core.data.dataset import open_dataset
 from unseg_core.model.fingerprint import generator_sha256
-from unseg_core.protect.choice import class_order_for
+from unseg_core.protect.choice import class_order_for, cycles_for
 from unseg_core.protect.engine import protect_with
 from unseg_core.protect.execution import choose_engine, execution_of
 from unseg_core.protect.manifest import Settings
@@ -35,14 +35,17 @@ def main(arguments: list[str]) -> int:
     generator = GENERATOR if method_name == "unseg" else None
     layout, dataset = open_dataset(dataset, f"data/datasets/{name}")
     dataset = replace(dataset, annotations=recorded_annotations(layout.root, dataset.annotations))
-    class_order = class_order_for(method_name, layout, dataset.targets)
+    fitting: dict[str, Any] = {
+        "class_order": class_order_for(method_name, layout, dataset.targets),
+        "cycles": cycles_for(method_name, layout, dataset.targets),
+    }
     options = MethodOptions(
         seed=params.protect.seed,
         prompt=dataset.prompt,
-        class_order=class_order,
         generator=generator,
         device=device,
         precision=precision,
+        **fitting,
     )
     settings = Settings.of(
         dataset,
@@ -50,7 +53,7 @@ def main(arguments: list[str]) -> int:
         method=method_name,
         generator_sha256=generator_sha256(generator) if generator else None,
         precision=precision,
-        class_order=class_order,
+        **fitting,
     )
     made_by = {**asdict(settings), "version": __version__}
     work = work_folder(f"protect-{name}-{method_name}", made_by, [Path(layout.root)])

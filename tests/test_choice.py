@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from unseg_core.cli import app
 from unseg_core.data.layouts import open_layout
-from unseg_core.protect.choice import EXAMINED, class_order_for, suitable_gratings
+from unseg_core.protect.choice import EXAMINED, class_order_for, cycles_for, suitable_gratings
+from unseg_core.stripes import CYCLES, CYCLES_FOR_SMALL
 
 SIDE = 24
 
@@ -105,3 +106,42 @@ def test_the_order_of_classes_is_recorded_and_followed(tmp_path: Path) -> None:
         assert json.loads((copy / "manifest.json").read_text())["settings"]["class_order"] == [number, 2, 4]
         copies.append(np.asarray(Image.open(copy / "images" / "000.png")))
     assert np.array_equal(copies[0][1:], copies[1][1:])
+
+
+def write_objects(root: Path, *sides: int) -> Path:
+    """A folder of three images of 100 pixels, each with squares of these sides."""
+    mask = np.zeros((100, 100), dtype=np.uint8)
+    for column, side in enumerate(sides):
+        mask[:side, 10 * column : 10 * column + side] = 255
+    for number in range(3):
+        for folder, values in (("images", np.stack([mask // 2] * 3, axis=2)), ("masks", mask)):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(root / folder / f"{number}.png")
+    (root / "masks" / "0.png").write_bytes(b"no image")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("sides", "cycles"),
+    [((7, 7, 7, 30), CYCLES), ((7, 7, 7, 7, 7, 30), CYCLES_FOR_SMALL), ((8,), CYCLES), ((), CYCLES)],
+)
+def test_stripes_are_finer_where_objects_are_small(tmp_path: Path, sides: tuple[int, ...], cycles: int) -> None:
+    """By the share of what small ones cover; damaged masks do not count."""
+    layout = open_layout("folder", str(write_objects(tmp_path, *sides)))
+    assert cycles_for("grating", layout, "all") == cycles_for("unseg", layout, "all") == cycles
+    assert cycles_for("class-grating", layout, "all") == cycles_for("uniform", layout, "all") == CYCLES
+
+
+@pytest.mark.parametrize("method", ["grating", "unseg"])
+def test_how_fine_stripes_are_is_recorded_and_followed(tmp_path: Path, method: str) -> None:
+    copies = {}
+    for name, sides in (("small", (7,)), ("large", (30,))):
+        root = write_objects(tmp_path / name, *sides)
+        (root / "masks" / "0.png").write_bytes((root / "masks" / "1.png").read_bytes())
+        done = CliRunner().invoke(app, ["protect", str(root), str(tmp_path / f"{name} copy"), "--method", method])
+        assert done.exit_code == 0, done.output
+        settings = json.loads((tmp_path / f"{name} copy" / "manifest.json").read_text())["settings"]
+        copies[settings["cycles"]] = np.asarray(Image.open(tmp_path / f"{name} copy" / "images" / "1.png")).astype(int)
+    assert set(copies) == {CYCLES, CYCLES_FOR_SMALL}
+    rows = [copy[90] - copy[90].min(axis=0) for copy in copies.values()]
+    assert not np.array_equal(*rows), "diagonals around, far from the objects"

@@ -10,13 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from unseg_core.data.sample import Target, segment_of, target_of
 from unseg_core.errors import ParameterError, WeightsError
+from unseg_core.image_tensors import enlarge_to, network_input
 from unseg_core.model.generator import Generator
+from unseg_core.model.prompts import Prompts
 from unseg_core.model.sizes import TINY
 from unseg_core.model.weights import initialise, load_generator, save_weights
 from unseg_core.params import BaselinesParams
+from unseg_core.protect.mask_prompt import mask_prompt
 from unseg_core.protect.methods import METHODS, Method, MethodOptions, build_method
 from unseg_core.protect.methods.autoregressive import TILE, class_weights
 from unseg_core.protect.methods.convolution import PARTS, SIZE, class_filter
@@ -31,7 +35,8 @@ from unseg_core.protect.methods.grating import (
     Kinds,
 )
 from unseg_core.protect.methods.unseg import UnsegNoise, image_noise, image_noises
-from unseg_core.stripes import CYCLES, FINE
+from unseg_core.protect.small_objects import small_objects
+from unseg_core.stripes import CYCLES, CYCLES_FOR_SMALL, FINE, SMALL
 
 CLASS_WISE = ("synper", "ar", "cuda")
 SHAPES = [(33, 50), (1, 1), (1, 500), (500, 1), (128, 20), (70, 97)]
@@ -212,6 +217,52 @@ def test_dual_gratings_are_there_in_grey() -> None:
     assert strongest(grey) == (0, FINE)
     assert grey.std() > 0.85
     assert np.tensordot(luma, grating_of(1, (320, 320)), 1).std() < 0.2
+
+
+def squares(shape: tuple[int, int], *places: tuple[int, int, int]) -> np.ndarray:
+    """A mask: top, left and side of each."""
+    mask = np.zeros(shape, dtype=bool)
+    for top, left, side in places:
+        mask[top : top + side, left : left + side] = True
+    return mask
+
+
+def test_objects_are_small_by_the_root_of_their_area() -> None:
+    """As a share of the longer side, whatever belongs to the same segment; parts that touch are one object."""
+    limit = round(SMALL * 400)
+    assert not small_objects(np.zeros((300, 400), dtype=bool)).any()
+    mask = squares((300, 400), (0, 0, limit), (100, 100, limit - 1), (200, 200, 20), (200, 220, 20))
+    assert np.array_equal(small_objects(mask), mask & ~squares((300, 400), (0, 0, limit)))
+    mask |= squares((300, 400), (200, 240, 20))
+    assert np.array_equal(small_objects(mask), squares((300, 400), (100, 100, limit - 1)))
+
+
+def test_the_generator_is_told_where_objects_are_small() -> None:
+    """There noise differs from what it would be, and there alone, if it goes through a filter that heeds it."""
+    image, place = picture((96, 128)), squares((96, 128), (20, 30, 8))
+    mask = place | squares((96, 128), (50, 60, 40))
+    one = torch.zeros(1, dtype=torch.long)
+    prompts = Prompts(image=one, row=one, masks=mask_prompt(mask, TINY.noise_size)[None])
+    for name, differs in (("none", False), ("stripes", True)):
+        generator = initialise(Generator, TINY, 3, noise_filter=name).eval()
+        with torch.inference_mode():
+            untold = enlarge_to(generator(network_input(image, TINY.input_size)[None], [prompts])[0], 96, 128).numpy()
+        unlike = (image_noise(generator, image, mask) != untold).any(axis=0)
+        assert unlike[place].any() == differs
+        assert not unlike[~squares((96, 128), (18, 28, 12))].any()
+
+
+@pytest.mark.parametrize("name", ["unseg", "grating"])
+def test_stripes_have_the_cycles_that_are_asked_for(tmp_path: Path, name: str) -> None:
+    path, image, target = tmp_path / "generator.safetensors", picture((320, 320)), target_of(np.ones((320, 320), bool))
+    save_weights(initialise(Generator, TINY, 3, noise_filter="stripes"), path, kind="generator", provenance={})
+    noises = [
+        build_method(name, MethodOptions(generator=path, cycles=cycles)).noise(image, target, "one")
+        for cycles in (CYCLES, CYCLES_FOR_SMALL)
+    ]
+    down, across = np.array([strongest(noise[0]) for noise in noises]).T
+    assert across[1] == pytest.approx(2 * across[0], abs=1)
+    assert down[1] == pytest.approx(2 * down[0], abs=1)
 
 
 @pytest.mark.parametrize("kinds", [COLOUR, DUAL], ids=["grating", "dual-grating"])

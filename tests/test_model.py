@@ -12,7 +12,7 @@ import torch
 from unseg_core.errors import ParameterError, WeightsError
 from unseg_core.image_tensors import enlarge_to
 from unseg_core.model.generator import Generator
-from unseg_core.model.noise_filters import LEARNT, NOISE_FILTERS, band_pass, grey_stripes, learnt_stripes, stripes
+from unseg_core.model.noise_filters import LEARNT, NOISE_FILTERS, InUse, band_pass, learnt_stripes, stripes
 from unseg_core.model.prompts import Prompts, box_of, draw_one, draw_subset, random_points
 from unseg_core.model.sizes import SIZES, TINY, size_by_name
 from unseg_core.model.surrogate import Surrogate
@@ -25,7 +25,7 @@ from unseg_core.model.weights import (
     read_metadata,
     save_weights,
 )
-from unseg_core.stripes import CYCLES, FINE
+from unseg_core.stripes import CYCLES, CYCLES_FOR_SMALL, FINE
 
 BOX = torch.tensor([[3.0, 4.0, 30.0, 20.0]])
 
@@ -118,12 +118,14 @@ def test_band_pass_keeps_stripes_and_takes_detail_and_plain_colour() -> None:
     assert torch.allclose(band_pass(grown).std(), band_pass(waves(10)).std(), atol=0.05), "of the side, not of pixels"
 
 
-def test_the_sign_of_the_product_chooses_between_columns_and_diagonals() -> None:
-    columns, diagonals = stripes(torch.full((1, 3, 96, 96), 5.0)), stripes(torch.full((1, 3, 96, 96), -5.0))
+@pytest.mark.parametrize("cycles", [CYCLES, CYCLES_FOR_SMALL])
+def test_the_sign_of_the_product_chooses_between_columns_and_diagonals(cycles: int) -> None:
+    products = (torch.full((1, 3, 96, 96), height) for height in (5.0, -5.0))
+    columns, diagonals = (stripes(product, None, InUse(cycles=cycles)) for product in products)
     assert torch.equal(columns, columns[:, :, :1].expand_as(columns)), "all rows alike"
     assert torch.allclose(diagonals, diagonals.transpose(2, 3), atol=1e-6)
     spectrum = torch.fft.rfft(columns[0, 0, 0]).abs()
-    assert int(spectrum.argmax()) == CYCLES
+    assert int(spectrum.argmax()) == cycles
     for noise in (columns, diagonals):
         assert noise.std() > 0.8
         assert torch.allclose(noise[:, 1], -noise[:, 2], atol=1e-6), "opposite colours"
@@ -157,11 +159,21 @@ def test_stripes_in_use_are_drawn_finer_than_the_decoder_decides() -> None:
     assert int(torch.fft.rfft(with_training[0, 0, 0, :48]).abs().argmax()) == LEARNT // 2
 
 
+@pytest.mark.parametrize("grey", [False, True])
+def test_small_objects_have_columns_whatever_the_product_is(grey: bool) -> None:
+    product, small = torch.full((2, 3, 96, 96), -5.0), torch.zeros(2, 1, 192, 192, dtype=torch.bool)
+    small[1, :, 20:40, 60:80] = True
+    columns, diagonals = (stripes(height * product, None, InUse(grey=grey)) for height in (-1, 1))
+    noise = stripes(product, small, InUse(grey=grey))
+    expected = diagonals.clone()
+    expected[1, :, 40:80, 120:160] = columns[1, :, 40:80, 120:160]
+    assert not torch.equal(expected, diagonals)
+    assert torch.equal(noise, expected)
+
+
 def test_stripes_without_colour_are_finer() -> None:
-    columns, diagonals = (
-        grey_stripes(torch.full((1, 3, 256, 256), 5.0)),
-        grey_stripes(torch.full((1, 3, 256, 256), -5.0)),
-    )
+    products = (torch.full((1, 3, 256, 256), height) for height in (5.0, -5.0))
+    columns, diagonals = (stripes(product, None, InUse(grey=True)) for product in products)
     assert int(torch.fft.rfft(columns[0, 1, 0]).abs().argmax()) == FINE
     assert torch.allclose(diagonals, diagonals.transpose(2, 3), atol=1e-6)
     for noise in (columns, diagonals):

@@ -101,7 +101,13 @@ def protect(
         check_source(opened, settings)
         check_target(source, copy)
         options = MethodOptions(
-            seed=seed, prompt=prompt, class_order=settings.class_order, generator=file, device=where, precision=number
+            seed=seed,
+            prompt=prompt,
+            class_order=settings.class_order,
+            cycles=settings.cycles,
+            generator=file,
+            device=where,
+            precision=number,
         )
         recipe = Recipe(name=how_made, options=options)
         how: dict[str, Any] = {"engine": engine, "workers": workers, "batch_size": batch_size, "processes": processes}
@@ -150,7 +156,7 @@ def _settings(
     """Checked by the same dataclasses that check params.yaml."""
     from unseg_core.model.fingerprint import generator_sha256
     from unseg_core.params import DatasetParams, ProtectParams, build
-    from unseg_core.protect.choice import class_order_for
+    from unseg_core.protect.choice import class_order_for, cycles_for
     from unseg_core.protect.manifest import Settings
 
     dataset = build(
@@ -168,6 +174,7 @@ def _settings(
     sha256 = generator_sha256(generator) if generator else None
     named = {key: chosen[key] for key in ("method", "precision", "masks")}
     named["class_order"] = class_order_for(chosen["method"], opened, chosen["targets"])
+    named["cycles"] = cycles_for(chosen["method"], opened, chosen["targets"])
     return Settings.of(dataset, how, generator_sha256=sha256, **named)
 
 

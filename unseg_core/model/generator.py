@@ -14,7 +14,7 @@ from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 
 from unseg_core.model.encoder import Execution, run_encoder
-from unseg_core.model.noise_filters import DEFAULT_FILTER, NOISE_FILTERS, Filter
+from unseg_core.model.noise_filters import AS_USUAL, DEFAULT_FILTER, NOISE_FILTERS, InUse
 from unseg_core.model.parts import (
     LayerNorm2d,
     attend,
@@ -75,11 +75,12 @@ class NoiseDecoder(nn.Module):
         sparse_BNC: Tensor,
         dense_BCHW: Tensor,
         *,
-        grey: bool = False,
+        small_B1HW: Tensor | None = None,
+        use: InUse = AS_USUAL,
     ) -> Tensor:
         """Noise in (-1, 1) for one prompt per sample: [B, 3, 4h, 4w], or what the filter makes of it.
 
-        `grey` is as of `Generator.forward`.
+        `small_B1HW` is as of `Prompts`, `use` as of `Generator.forward`.
         """
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight, self.noise_token.weight])
         tokens = torch.cat([own.expand(sparse_BNC.shape[0], -1, -1), sparse_BNC], dim=1)
@@ -90,12 +91,9 @@ class NoiseDecoder(nn.Module):
             rows = tokens.float()[:, FIRST_NOISE_ROW:].unbind(1)
             weights_BKC = torch.stack([mlp(row) for mlp, row in zip(self.noise_mlp, rows, strict=False)], dim=1)
             product_BKHW = torch.einsum("bkc,bchw->bkhw", weights_BKC, features.float())
-            return self._filter(grey)(product_BKHW)
-
-    def _filter(self, grey: bool) -> Filter:
-        if self.training:
-            return self.noise_filter.in_training
-        return self.noise_filter.in_grey if grey else self.noise_filter.in_use
+            if self.training:
+                return self.noise_filter.in_training(product_BKHW)
+            return self.noise_filter.in_use(product_BKHW, small_B1HW, use)
 
 
 def _noise_branch(channels: int, hidden: int, out: int) -> nn.Sequential:
@@ -157,8 +155,8 @@ class Generator(nn.Module):
             )
         return EncodedImages(embedding=embedding, features=self.mask_decoder.features(embedding, early))
 
-    def decode(self, images: EncodedImages, prompts: Prompts, *, grey: bool = False) -> Tensor:
-        """Noise [P, 3, n, n] in (-1, 1) of prompts of one kind; `grey` as of `forward`.
+    def decode(self, images: EncodedImages, prompts: Prompts, *, use: InUse = AS_USUAL) -> Tensor:
+        """Noise [P, 3, n, n] in (-1, 1) of prompts of one kind; `use` as of `forward`.
 
         n is size.noise_size, or what the filter makes of it in use (noise_filters.FINER).
         """
@@ -169,20 +167,21 @@ class Generator(nn.Module):
             self.prompt_encoder.get_dense_pe(),
             sparse,
             dense,
-            grey=grey,
+            small_B1HW=prompts.small,
+            use=use,
         )
         return noise
 
-    def forward(self, image_BCHW: Tensor, groups: Sequence[Prompts], *, grey: bool = False) -> Tensor:
+    def forward(self, image_BCHW: Tensor, groups: Sequence[Prompts], *, use: InUse = AS_USUAL) -> Tensor:
         """Noise [P, 3, n, n] of all prompts, in the order of their rows; as `encode` and `decode`.
 
         Args:
             image_BCHW: as of `encode`.
             groups: prompts of one kind each.
-            grey: noise for images with one channel, which get the green channel's.
+            use: what is wanted of the noise filter when it is not in training.
         """
         images = self.encode(image_BCHW)
-        return decode_groups(groups, lambda prompts: self.decode(images, prompts, grey=grey))
+        return decode_groups(groups, lambda prompts: self.decode(images, prompts, use=use))
 
 
 def _carried(name: str) -> bool:

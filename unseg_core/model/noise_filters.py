@@ -50,23 +50,38 @@ def learnt_stripes(raw_BKHW: Tensor) -> Tensor:
     return _two_waves(_strength(raw_BKHW), LEARNT, MAGENTA, YELLOW, GENTLE)
 
 
-def stripes(raw_BKHW: Tensor) -> Tensor:
-    """The same in use: [B, 3, FINER H, FINER W]."""
-    return _two_waves(_enlarged(_strength(raw_BKHW)), CYCLES, MAGENTA, YELLOW, STEEP)
+@dataclass(frozen=True, kw_only=True)
+class InUse:
+    """What is wanted of a filter that leaves a choice."""
+
+    cycles: int = CYCLES
+    """Of stripes of colours, per side."""
+    grey: bool = False
+    """For images with one channel, which get the green channel's noise."""
 
 
-def grey_stripes(raw_BKHW: Tensor) -> Tensor:
-    """As `stripes` in black and white, and finer, because only fine ones are found then (docs/experiments.md, 13)."""
-    return _two_waves(_enlarged(_strength(raw_BKHW)), FINE, WHITE, WHITE, STEEP)
+AS_USUAL = InUse()
+
+
+def stripes(raw_BKHW: Tensor, small_B1HW: Tensor | None = None, use: InUse = AS_USUAL) -> Tensor:
+    """The same in use: [B, 3, FINER H, FINER W].
+
+    Small objects, as of `model.prompts.Prompts`, have columns whatever the product is: it gives most of them the
+    diagonals of what is around them (docs/experiments.md, 21). In black and white stripes are finer, because only fine
+    ones are found then (13).
+    """
+    strength = F.interpolate(_strength(raw_BKHW), scale_factor=FINER, mode="bilinear", align_corners=False)
+    if small_B1HW is not None:
+        small = F.interpolate(small_B1HW.float(), size=strength.shape[-2:]) > 0
+        strength = torch.where(small, torch.ones_like(strength), strength)
+    if use.grey:
+        return _two_waves(strength, FINE, WHITE, WHITE, STEEP)
+    return _two_waves(strength, use.cycles, MAGENTA, YELLOW, STEEP)
 
 
 def _strength(raw_BKHW: Tensor) -> Tensor:
     """Which wave, by its sign, and how strong, in (-1, 1), without detail."""
     return gaussian(FINEST * raw_BKHW.shape[-1])(torch.tanh(raw_BKHW))
-
-
-def _enlarged(strength_BKHW: Tensor) -> Tensor:
-    return F.interpolate(strength_BKHW, scale_factor=FINER, mode="bilinear", align_corners=False)
 
 
 def _two_waves(
@@ -88,19 +103,18 @@ class NoiseFilter:
     """One filter, and where it differs."""
 
     in_training: Filter
-    in_use: Filter
-    in_grey: Filter
-    """In use, for images with one channel, which get the green channel's noise."""
+    in_use: Callable[[Tensor, Tensor | None, InUse], Tensor]
+    """Of the product, where objects are small, and what is wanted."""
 
 
 def _always(one: Filter) -> NoiseFilter:
-    return NoiseFilter(in_training=one, in_use=one, in_grey=one)
+    return NoiseFilter(in_training=one, in_use=lambda raw, small, use: one(raw))
 
 
 NOISE_FILTERS = {
     "none": _always(torch.tanh),
     "band-pass": _always(band_pass),
-    "stripes": NoiseFilter(in_training=learnt_stripes, in_use=stripes, in_grey=grey_stripes),
+    "stripes": NoiseFilter(in_training=learnt_stripes, in_use=stripes),
 }
 """`none` is the paper's."""
 DEFAULT_FILTER = "none"

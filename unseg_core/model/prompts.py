@@ -35,12 +35,14 @@ class Prompts:
     """[P, 4] float, (x0, y0, x1, y1), pixels inclusive."""
     masks: Tensor | None = None
     """[P, 1, m, m] float, 0 or 255, m four times the side of the image embedding."""
+    small: Tensor | None = None
+    """[P, 1, s, s] bool: where objects are small, for noise filters that treat them otherwise."""
 
     def __post_init__(self) -> None:
         given = [t for t in (self.points, self.boxes, self.masks) if t is not None]
         if not given:
             raise ValueError("a prompt needs points, boxes or masks")
-        if any(len(t) != self.count for t in (self.row, *given)):
+        if any(t is not None and len(t) != self.count for t in (self.row, self.small, *given)):
             raise ValueError("the prompts of a group differ in number")
         if self.points is not None and self.point_labels is None:
             object.__setattr__(self, "point_labels", self.points.new_ones(self.points.shape[:2]))

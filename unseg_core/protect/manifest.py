@@ -15,6 +15,7 @@ from typing import Any, Literal
 from unseg_core import __version__, storage
 from unseg_core.errors import DataError, ManifestError, StorageError
 from unseg_core.params import DatasetParams, ProtectParams
+from unseg_core.stripes import CYCLES
 
 LINES = "manifest.jsonl"
 SUMMARY = "manifest.json"
@@ -51,7 +52,8 @@ class Settings:
     annotations: str = ""
     """The COCO JSON file below the source, or `sha256:` of one elsewhere; empty: the layout's own."""
     class_order: tuple[int, ...] = ()
-    """As methods.MethodOptions has it."""
+    cycles: int = CYCLES
+    """Both as methods.MethodOptions has them."""
 
     @classmethod
     def of(
@@ -64,6 +66,7 @@ class Settings:
         precision: str,
         masks: str = "",
         class_order: tuple[int, ...] = (),
+        cycles: int = CYCLES,
     ) -> Settings:
         """From the parameters of a data set, with its annotations as origin.py records them, and of protection."""
         return cls(
@@ -83,6 +86,7 @@ class Settings:
             masks=masks,
             annotations=dataset.annotations,
             class_order=class_order,
+            cycles=cycles,
         )
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from unseg_core.errors import ParameterError
 from unseg_core.memory import keep_freed_memory
 from unseg_core.protect.methods.autoregressive import AutoregressiveNoise
-from unseg_core.protect.methods.grating import BY_CLASS, DUAL, GratingNoise
+from unseg_core.protect.methods.grating import BY_CLASS, COLOUR, DUAL, GratingNoise
 from unseg_core.protect.methods.method import Method
 from unseg_core.protect.methods.synper import SynPerNoise
 from unseg_core.protect.methods.uniform import UniformNoise
+from unseg_core.stripes import CYCLES
 
 if TYPE_CHECKING:
     from unseg_core.device import Precision
@@ -30,6 +31,8 @@ class MethodOptions:
     prompt: str = "mask"
     class_order: tuple[int, ...] = ()
     """Numbers of classes, those that cover most first, for methods with few kinds of noise; empty: by number."""
+    cycles: int = CYCLES
+    """Of stripes of colours, per longer side of the image, for methods whose stripes are the same for all classes."""
     generator: Path | None = None
     device: str = "cpu"
     precision: Precision = "fp32"
@@ -40,11 +43,18 @@ def _unseg(options: MethodOptions) -> Method:
         raise ParameterError("method 'unseg' needs a generator; name its file (--generator PATH)")
     import torch
 
+    from unseg_core.model.noise_filters import InUse
     from unseg_core.model.weights import load_generator
     from unseg_core.protect.methods.unseg import UnsegNoise
 
     generator = load_generator(options.generator).to(torch.device(options.device))
-    return UnsegNoise(generator=generator, prompt=options.prompt, seed=options.seed, precision=options.precision)
+    return UnsegNoise(
+        generator=generator,
+        prompt=options.prompt,
+        seed=options.seed,
+        precision=options.precision,
+        use=InUse(cycles=options.cycles),
+    )
 
 
 def _cuda(options: MethodOptions) -> Method:
@@ -59,7 +69,7 @@ def _class_grating(options: MethodOptions) -> Method:
 
 METHODS: dict[str, Callable[[MethodOptions], Method]] = {
     "unseg": _unseg,
-    "grating": lambda options: GratingNoise(seed=options.seed),
+    "grating": lambda options: GratingNoise(seed=options.seed, kinds=COLOUR.with_cycles(options.cycles)),
     "class-grating": _class_grating,
     "dual-grating": lambda options: GratingNoise(seed=options.seed, name="dual-grating", kinds=DUAL),
     "uniform": lambda options: UniformNoise(seed=options.seed),

@@ -81,6 +81,15 @@ class Kinds:
         turn, step = divmod(place, len(self.targets))
         return self.targets[-1 - step if turn % 2 else step]
 
+    def with_cycles(self, cycles: int) -> Kinds:
+        """The same with so many cycles, but in files with one channel."""
+        targets = tuple(_with_cycles(kind, cycles) for kind in self.targets)
+        return replace(self, targets=targets, no_target=_with_cycles(self.no_target, cycles))
+
+
+def _with_cycles(kind: Kind, cycles: int) -> Kind:
+    return tuple(replace(stripes, cycles=cycles) for stripes in kind)
+
 
 def _dual(coarse: str, fine: str) -> Kind:
     return (

@@ -12,9 +12,11 @@ from unseg_core.data.sample import Target
 from unseg_core.device import Precision, autocast
 from unseg_core.image_tensors import enlarge_to, network_input
 from unseg_core.model.generator import Generator
+from unseg_core.model.noise_filters import AS_USUAL, InUse
 from unseg_core.model.prompts import Prompts, box_of, random_points
 from unseg_core.protect.mask_prompt import mask_prompt, square_mask
 from unseg_core.protect.methods.method import Method
+from unseg_core.protect.small_objects import small_objects
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +28,11 @@ class UnsegNoise(Method):
     seed: int = 0
     precision: Precision = "fp32"
     name: str = "unseg"
-    grey: bool = False
+    use: InUse = AS_USUAL
 
     def in_grey(self) -> Method:
         """Noise of brightness, where the generator has any other."""
-        return replace(self, grey=True)
+        return replace(self, use=replace(self.use, grey=True))
 
     def noise(self, image_HWC: np.ndarray, target: Target, image_id: str) -> np.ndarray:
         return self._noises([image_HWC], [target.mask])[0]
@@ -55,7 +57,7 @@ class UnsegNoise(Method):
             prompt=self.prompt,
             seed=self.seed,
             precision=self.precision,
-            grey=self.grey,
+            use=self.use,
         )
 
 
@@ -67,7 +69,7 @@ def image_noise(
     prompt: str = "mask",
     seed: int = 0,
     precision: Precision = "fp32",
-    grey: bool = False,
+    use: InUse = AS_USUAL,
 ) -> np.ndarray:
     """Noise of one image.
 
@@ -76,12 +78,12 @@ def image_noise(
         region: bool HxW, the union of the objects to protect.
         prompt: "mask", "box", "point", or "whole" for the whole image as one region.
         seed: of the points.
-        grey: for a file with one channel, which gets the green channel's noise.
+        use: what is wanted of the generator's noise filter.
 
     Returns:
         float32 3xHxW in (-1, 1).
     """
-    return image_noises(generator, [image], [region], prompt=prompt, seed=seed, precision=precision, grey=grey)[0]
+    return image_noises(generator, [image], [region], prompt=prompt, seed=seed, precision=precision, use=use)[0]
 
 
 def image_noises(
@@ -92,15 +94,16 @@ def image_noises(
     prompt: str = "mask",
     seed: int = 0,
     precision: Precision = "fp32",
-    grey: bool = False,
+    use: InUse = AS_USUAL,
 ) -> list[np.ndarray]:
     """Noise of images of any sizes in one forward pass; as `image_noise`."""
     with torch.inference_mode():
         device = next(generator.parameters()).device
-        prompts = _prompts(generator, regions, prompt, seed).to(device)
+        prompts = _prompts(generator, regions, prompt, seed)
+        prompts = replace(prompts, small=_small(regions, generator.size.input_size)).to(device)
         batch = torch.stack([network_input(image, generator.size.input_size) for image in images]).to(device)
         with autocast(device, precision):
-            noises = generator(batch, [prompts], grey=grey)
+            noises = generator(batch, [prompts], use=use)
         return [_fitted(noise, *region.shape) for noise, region in zip(noises.float().cpu(), regions, strict=True)]
 
 
@@ -122,3 +125,9 @@ def _prompts(generator: Generator, masks: Sequence[np.ndarray], prompt: str, see
     # Every image's points come from the same seed, so that they do not depend on its neighbours.
     points = [random_points(square, np.random.Generator(np.random.PCG64(seed))) for square in squares]
     return Prompts(image=each, row=each, points=torch.from_numpy(np.stack(points)))
+
+
+def _small(masks: Sequence[np.ndarray], side: int) -> torch.Tensor | None:
+    """Where objects are small, bool [P, 1, side, side]; None if none is."""
+    places = [square_mask(small_objects(mask), side) for mask in masks]
+    return torch.from_numpy(np.stack(places)[:, None]) if any(place.any() for place in places) else None
