@@ -8,23 +8,17 @@ columns and of diagonals in each channel, which is what the noise filter `stripe
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import torch
-from PIL import Image
 from scipy import ndimage
 
-from unseg_core.data.layouts import Layout, open_layout
-from unseg_core.data.sample import Sample, Target, target_of
+from benchmarks.mosaics import SIDE, mosaic
+from unseg_core.data.layouts import open_layout
 from unseg_core.model.generator_reference import resolve_generator
 from unseg_core.protect.methods import MethodOptions, build_method
 from unseg_core.stripes import CYCLES
-from unseg_core.train.dataset import load_pair
 
-SIDE = 512
-"""Of a mosaic, pixels."""
 MOSAICS = (3, 5, 8)
 """Images along a side."""
 SIZES = (0.02, 0.03, 0.05, 0.07, 0.1)
@@ -64,23 +58,6 @@ def waves_of(side: int) -> np.ndarray:
     along = (np.arange(side) + 0.5) * (2 * np.pi * CYCLES / side)
     both = (np.broadcast_to(along, (side, side)), (along[:, None] + along) / 2**0.5)
     return np.stack([turn(angle) for angle in both for turn in (np.cos, np.sin)])
-
-
-def mosaic(
-    layout: Layout, samples: Sequence[Sample], parts: int, rng: np.random.Generator
-) -> tuple[np.ndarray, Target]:
-    """Random images of a data set beside and below each other."""
-    image, mask = np.zeros((SIDE, SIDE, 3), dtype=np.uint8), np.zeros((SIDE, SIDE), dtype=bool)
-    edges = np.linspace(0, SIDE, parts + 1).astype(int)
-    for top, bottom in pairwise(edges):
-        for left, right in pairwise(edges):
-            pixels, label = load_pair(layout, samples[rng.integers(len(samples))])
-            size = (int(right - left), int(bottom - top))
-            photo = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-            image[top:bottom, left:right] = photo.resize(size, Image.Resampling.BILINEAR)
-            small = Image.fromarray(label[0].numpy()).resize(size, Image.Resampling.NEAREST)
-            mask[top:bottom, left:right] = np.asarray(small) > 0
-    return image, target_of(mask)
 
 
 def connected(mask_HW: np.ndarray) -> list[np.ndarray]:
