@@ -3,8 +3,9 @@
 Found by measurement (docs/experiments.md, 5 to 10, 17 and 19): of all fixed patterns at 8 levels, regular stripes of
 opposite colours are what fresh networks learn instead of the objects, magenta and green first, which photographs have
 least of; random tiles and plain colours are not. As cycles are per side, they are there at whatever resolution a model
-is trained, and blur, noise, JPEG and resizing leave them. Colourless stripes are learnt only where they are fine, at 40
-cycles, and where the model sees enough pixels for them (192).
+is trained, and blur, noise, JPEG and resizing leave them. In data sets with small objects all stripes are finer (23).
+Colourless stripes are learnt only where they are fine, at 40 cycles, and where the model sees enough pixels for them
+(192).
 
 `grating` has the colours alone. `dual-grating` has both: coarse stripes in blue, and fine ones in red and green, which
 carry nine tenths of the brightness and remain for a model that is trained in grey.
