@@ -35,8 +35,7 @@ def cast(parameter: Tensor, dtype: torch.dtype) -> Tensor:
 
 def linear(module: nn.Linear, values_TC: Tensor) -> Tensor:
     """`module` in the precision of the values."""
-    packs = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch has no type for it
-    if values_TC.dtype == torch.float32 or not packs:
+    if values_TC.dtype == torch.float32 or not _packs():
         return F.linear(values_TC, cast(module.weight, values_TC.dtype), cast(module.bias, values_TC.dtype))
     # What torch.compile calls for a linear layer. `F.linear` packs the weight and copies the bias into the result at
     # every call, and took 1.3 times as long (one core with AMX, 896 cells of ViT-B).
@@ -44,6 +43,12 @@ def linear(module: nn.Linear, values_TC: Tensor) -> Tensor:
     bias = cast(module.bias, values_TC.dtype)
     out: Tensor = torch.ops.mkldnn._linear_pointwise(values_TC, weight, bias, "none", [], "")
     return out
+
+
+def _packs() -> bool:
+    """False for processors without AVX-512 or AVX_NE_CONVERT, and builds without oneDNN."""
+    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch has no type for it
+    return available and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def forget(module: nn.Module) -> None:
