@@ -1,4 +1,4 @@
-"""Which objects are so small that they get finer stripes."""
+"""Which objects are small. A data set of them gets finer stripes, and there the generator is not asked which."""
 
 from __future__ import annotations
 
