@@ -32,6 +32,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=210)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if options.target.exists():
+        raise SystemExit(f"error: {options.target} exists; give another TARGET, or remove it")
     layout, rng = open_layout("auto", options.source), np.random.default_rng(options.seed)
     samples = list(layout.samples())
     held = held_ids([sample.id for sample in samples], TEST_SHARE)
