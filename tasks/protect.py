@@ -18,7 +18,7 @@ from unseg_core.protect.choice import class_order_for, cycles_for
 from unseg_core.protect.engine import protect_with
 from unseg_core.protect.execution import choose_engine, execution_of
 from unseg_core.protect.manifest import Settings
-from unseg_core.protect.methods import MethodOptions, prepare_for
+from unseg_core.protect.methods import prepare_for
 from unseg_core.protect.origin import recorded_annotations
 from unseg_core.protect.shares import Recipe
 from unseg_core.protect.verify import Verification, verify_copy
@@ -35,30 +35,19 @@ def main(arguments: list[str]) -> int:
     generator = GENERATOR if method_name == "unseg" else None
     layout, dataset = open_dataset(dataset, f"data/datasets/{name}")
     dataset = replace(dataset, annotations=recorded_annotations(layout.root, dataset.annotations))
-    fitting: dict[str, Any] = {
-        "class_order": class_order_for(method_name, layout, dataset.targets),
-        "cycles": cycles_for(method_name, layout, dataset.targets),
-    }
-    options = MethodOptions(
-        seed=params.protect.seed,
-        prompt=dataset.prompt,
-        generator=generator,
-        device=device,
-        precision=precision,
-        **fitting,
-    )
     settings = Settings.of(
         dataset,
         params.protect,
         method=method_name,
         generator_sha256=generator_sha256(generator) if generator else None,
         precision=precision,
-        **fitting,
+        class_order=class_order_for(method_name, layout, dataset.targets),
+        cycles=cycles_for(method_name, layout, dataset.targets),
     )
     made_by = {**asdict(settings), "version": __version__}
     work = work_folder(f"protect-{name}-{method_name}", made_by, [Path(layout.root)])
     how = execution_of(params.protect, threads=params.runtime.threads)
-    engine = choose_engine(Recipe(name=method_name, options=options), how, device)
+    engine = choose_engine(Recipe.of(settings, generator=generator, device=device), how, device)
     summary = protect_with(engine, layout, settings, str(work / "copy"), finish=True)
     verification = verify_copy(str(work / "copy"), layout.root, layout=layout)
     write_json(f"metrics/protect/{name}-{method_name}.json", _metrics(name, summary, verification))

@@ -75,7 +75,7 @@ def protect(
         from unseg_core.params import RuntimeParams, build
         from unseg_core.protect.engine import check_source, check_target, protect_with
         from unseg_core.protect.execution import Execution, choose_engine
-        from unseg_core.protect.methods import MethodOptions, prepare_for
+        from unseg_core.protect.methods import prepare_for
         from unseg_core.protect.origin import recorded_annotations, recorded_masks
         from unseg_core.protect.plan import plan_run
         from unseg_core.protect.shares import Recipe
@@ -100,16 +100,7 @@ def protect(
         settings = _settings(opened, file, {**chosen, "no_target": no_target, "seed": seed}, epsilon, epsilon_bg)
         check_source(opened, settings)
         check_target(source, copy)
-        options = MethodOptions(
-            seed=seed,
-            prompt=prompt,
-            class_order=settings.class_order,
-            cycles=settings.cycles,
-            generator=file,
-            device=where,
-            precision=number,
-        )
-        recipe = Recipe(name=how_made, options=options)
+        recipe = Recipe.of(settings, generator=file, device=where)
         how: dict[str, Any] = {"engine": engine, "workers": workers, "batch_size": batch_size, "processes": processes}
         execution = build(Execution, {**how, "ray_address": ray_address}, "")
         if dry_run:

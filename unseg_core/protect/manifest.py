@@ -10,12 +10,15 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib import metadata
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from unseg_core import __version__, storage
 from unseg_core.errors import DataError, ManifestError, StorageError
 from unseg_core.params import DatasetParams, ProtectParams
 from unseg_core.stripes import CYCLES
+
+if TYPE_CHECKING:
+    from unseg_core.device import Precision
 
 LINES = "manifest.jsonl"
 SUMMARY = "manifest.json"
@@ -42,8 +45,8 @@ class Settings:
     image_format: str
     no_target: str
     seed: int
-    precision: str
-    """fp32 or bf16, of the generator."""
+    precision: Precision
+    """Of the generator."""
     split: str = ""
     """Of the source; empty: all of it."""
     masks: str = ""
@@ -63,7 +66,7 @@ class Settings:
         *,
         method: str,
         generator_sha256: str | None,
-        precision: str,
+        precision: Precision,
         masks: str = "",
         class_order: tuple[int, ...] = (),
         cycles: int = CYCLES,

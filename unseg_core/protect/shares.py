@@ -6,10 +6,12 @@ import itertools
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from unseg_core.data.layouts import Layout
 from unseg_core.data.sample import Sample
 from unseg_core.params import RuntimeParams
+from unseg_core.protect.manifest import Settings
 from unseg_core.protect.methods import Method, MethodOptions, build_method, prepare_for
 from unseg_core.protect.pipeline import Parallel, Task
 from unseg_core.protect.writer import Job
@@ -24,6 +26,20 @@ class Recipe:
 
     name: str
     options: MethodOptions
+
+    @classmethod
+    def of(cls, settings: Settings, *, generator: Path | None, device: str) -> Recipe:
+        """As a copy with these settings is made; their `generator_sha256` is of `generator`."""
+        options = MethodOptions(
+            seed=settings.seed,
+            prompt=settings.prompt,
+            class_order=settings.class_order,
+            cycles=settings.cycles,
+            generator=generator,
+            device=device,
+            precision=settings.precision,
+        )
+        return cls(name=settings.method, options=options)
 
     def build(self, device: str) -> Method:
         """On `device`: cpu, cuda, cuda:1, ...
