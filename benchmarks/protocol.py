@@ -4,8 +4,9 @@
 
 Protects each data set with every method at the same budget and trains models of three families from scratch on the
 originals and on the copies, some 600 steps of 8 images at 256 pixels each, three seeds; test images are clean. Prints
-the commands of `unseg` that it runs, and a table for every data set and family; results are in TARGET/DATASET/FAMILY.
-The same command continues after an interruption, and a data set, method or seed may be added later.
+the commands of `unseg` that it runs, and a table for every data set and family; results are in TARGET/DATASET/FAMILY
+(with --defence in FAMILY-DEFENCE). The same command continues after an interruption, and a data set, method, seed or
+share may be added later.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from unseg_core.protect.manifest import SUMMARY, read_summary
@@ -46,7 +48,9 @@ def main() -> None:
             protect(source, folder / method, method, options.epsilon, options.epsilon_bg)
         for family in options.families:
             copies = [folder / method for method in options.methods]
-            unseg("evaluate", source, *copies, "--out", folder / family, *settings(options, dataset, family))
+            out = folder / "-".join([family, *options.defence]).replace(":", "-")
+            extra = [*repeated("--defence", options.defence), *repeated("--protected-share", options.shares)]
+            unseg("evaluate", source, *copies, "--out", out, *extra, *settings(options, dataset, family))
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -59,6 +63,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epsilon", type=float, default=8, help="8-bit levels on the object")
     parser.add_argument("--epsilon-bg", type=float, default=2, help="and elsewhere")
+    parser.add_argument("--defence", nargs="+", default=[], help="in all trainings: jpeg:75 resize:0.5 ...")
+    parser.add_argument("--shares", nargs="+", type=float, default=[], help="of the training images protected: 0.5 1")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--parallel", type=int, default=2, help="trainings at the same time")
@@ -91,13 +97,17 @@ def protect(source: Path, copy: Path, method: str, epsilon: float, epsilon_bg: f
         )
 
 
-def settings(options: argparse.Namespace, dataset: str, family: str) -> list[str]:
+def settings(options: argparse.Namespace, dataset: str, family: str) -> list[object]:
     epochs, seeds = DATASETS[dataset][1], ",".join(map(str, options.seeds))
     evaluate = [*RECIPE, *FAMILIES[family], f"epochs={epochs}", f"test_every={epochs}", "precision=auto"]
     evaluate += [f"seeds=[{seeds}]", f"parallel={options.parallel}"]
     every = [f"runtime.device={options.device}", f"runtime.threads={options.threads}"]
     every += [f"evaluate.{one}" for one in evaluate] + options.set
-    return [part for one in every for part in ("--set", one)]
+    return repeated("--set", every)
+
+
+def repeated(option: str, values: Sequence[object]) -> list[object]:
+    return [part for value in values for part in (option, value)]
 
 
 def unseg(*arguments: object) -> None:

@@ -49,6 +49,9 @@ def test_continues_with_one_more_method(tmp_path: Path) -> None:
     assert run("--methods", "uniform", "synper", "--families", "segformer").returncode == 0
     assert versions("segformer") == ["clean", "uniform", "synper"]
     assert {path: path.stat().st_mtime_ns for path in kept} == kept, "finished trainings are not trained again"
+    more = ("--methods", "uniform", "--families", "segformer", "--defence", "noise:16", "--shares", "0.5")
+    assert run(*more).returncode == 0
+    assert versions("segformer-noise-16") == ["clean", "uniform 50%"]
 
     other = run("--methods", "uniform", "--epsilon", "4")
     assert other.returncode == 1
