@@ -65,6 +65,7 @@ def _metrics(name: str, summary: dict[str, Any], verification: Verification) -> 
         "checked": verification.checked,
         "differences": len(verification.differences),
         "over_budget": len(verification.over_budget),
+        "other_pictures": verification.other_pictures,
     }
     return {
         "dataset": name,

@@ -12,11 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image
+from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from unseg_core import image_tensors, images
 from unseg_core.errors import ImageError
+from unseg_core.exif import without_thumbnail
 from unseg_core.protect.mask_prompt import mask_prompt
 from unseg_core.protect.region import protected_region
 
@@ -125,6 +126,90 @@ def test_png_comes_back_exactly_with_its_channels(mode: str, rng: np.random.Gene
     assert np.array_equal(np.asarray(again), np.asarray(expected))
 
 
+@pytest.mark.parametrize("mode", ["L", "1", "RGB", "P"])
+def test_bmp_comes_back_exactly(mode: str, rng: np.random.Generator) -> None:
+    source = Image.fromarray(rng.integers(0, 256, (9, 7, 3), dtype=np.uint8)).convert(mode)
+    picture = images.decode_image(encoded(source, "BMP"), "a.bmp")
+    again = Image.open(io.BytesIO(images.encode_image(picture.pixels, picture, "bmp")))
+    expected = source.convert({"P": "RGB", "1": "L"}.get(mode, mode))
+    assert (picture.format, again.format, again.mode) == ("bmp", "BMP", expected.mode)
+    assert np.array_equal(np.asarray(again), np.asarray(expected))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("lossless", [True, False])
+def test_webp_is_written_without_loss_and_with_its_metadata(
+    mode: str, lossless: bool, rng: np.random.Generator
+) -> None:
+    source = Image.fromarray(rng.integers(0, 256, (9, 7, 4), dtype=np.uint8)).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    options = {"lossless": lossless, "exact": True, "exif": exif, "icc_profile": b"profile"}
+    picture = images.decode_image(encoded(source, "WEBP", **options), "a.webp")
+    changed = picture.pixels ^ 1
+    again = Image.open(io.BytesIO(images.encode_image(changed, picture, "webp")))
+    assert (again.format, again.mode, again.getexif()[0x0112]) == ("WEBP", mode, 6)
+    assert again.info["icc_profile"] == b"profile"
+    assert np.array_equal(np.asarray(again.convert("RGB")), changed)
+    if mode == "RGBA":
+        assert np.array_equal(np.asarray(again.getchannel("A")), picture.alpha)
+
+
+def test_of_several_pictures_in_a_jpeg_the_first_is_the_image(rng: np.random.Generator) -> None:
+    """Phones write depth or a preview behind it (MPO), which must not be in the copy."""
+    shown, hidden = (Image.fromarray(rng.integers(0, 256, (16, 24, 3), dtype=np.uint8)) for _ in range(2))
+    data = encoded(shown, "MPO", save_all=True, append_images=[hidden], quality=100, subsampling=0)
+    picture = images.decode_image(data, "phone.jpg")
+    written = images.encode_image(picture.pixels, picture, "jpeg")
+    again = Image.open(io.BytesIO(written))
+    assert (picture.format, again.format, getattr(again, "n_frames", 1)) == ("jpeg", "JPEG", 1)
+    assert np.abs(picture.pixels.astype(int) - np.asarray(shown)).max() <= 4
+    assert written.count(b"\xff\xd8\xff") == 1
+
+
+def exif_with_thumbnail(order: str, *, is_last: bool) -> tuple[bytes, bytes]:
+    """EXIF with orientation 6 and a thumbnail, as a camera writes it; and the thumbnail."""
+    thumbnail = encoded(Image.effect_noise((16, 12), 80), "JPEG")
+    behind = b"" if is_last else b"maker's note"
+    mark = {"<": b"II*\0", ">": b"MM\0*"}[order]
+    first = struct.pack(f"{order}HHHIHHI", 1, 0x0112, 3, 1, 6, 0, 26)
+    second = struct.pack(f"{order}HHHIIHHIII", 2, 0x0201, 4, 1, 56, 0x0202, 4, 1, len(thumbnail), 0)
+    body = mark + struct.pack(f"{order}I", 8) + first + second + thumbnail + behind
+    return b"Exif\0\0" + body, thumbnail
+
+
+def thumbnail_tags(exif: bytes) -> dict[int, object]:
+    tags = Image.Exif()
+    tags.load(exif)
+    return tags.get_ifd(ExifTags.IFD.IFD1)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("is_last", [True, False])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_thumbnail_does_not_stay(kind: str, order: str, is_last: bool) -> None:
+    exif, thumbnail = exif_with_thumbnail(order, is_last=is_last)
+    data = encoded(Image.new("RGB", (20, 10), (9, 8, 7)), kind, exif=exif)
+    assert thumbnail in data
+    assert thumbnail_tags(exif)
+    picture = images.decode_image(data, "camera.jpg")
+    written = images.encode_image(picture.pixels, picture, picture.format)
+    assert thumbnail[20:] not in written
+    with Image.open(io.BytesIO(written)) as again:
+        assert again.getexif()[0x0112] == 6
+        assert not thumbnail_tags(again.info["exif"])
+    assert is_last or b"maker's note" in written
+
+
+@given(start=st.integers(0, 80), garbage=st.binary(min_size=1, max_size=8))
+@settings(deadline=None)
+def test_damaged_exif_is_left_or_loses_its_thumbnail(start: int, garbage: bytes) -> None:
+    exif, _ = exif_with_thumbnail("<", is_last=True)
+    damaged = exif[:start] + garbage + exif[start + len(garbage) :]
+    for one in (damaged, damaged[:start]):
+        assert len(without_thumbnail(one)) <= len(one)
+
+
 def test_orientation_tag_is_carried_not_applied() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -166,6 +251,13 @@ def tiff_of_samples(samples: int, bits: int, extra: int | None = None) -> bytes:
         + bytes(4)
         + struct.pack(f"<{samples}H", *[bits] * samples)
     )
+
+
+def bmp_with_alpha() -> bytes:
+    """8x8 pixels of four bytes with a mask for each channel (BITMAPV4HEADER)."""
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, 8, 8, 1, 32, 3, 256, 2835, 2835, 0, 0) + masks + bytes(52)
+    return b"BM" + struct.pack("<IHHI", 14 + len(header) + 256, 0, 0, 14 + len(header)) + header + bytes(256)
 
 
 @pytest.mark.parametrize("compression", ["raw", "packbits", "tiff_lzw", "tiff_adobe_deflate"])
@@ -265,8 +357,11 @@ def damaged() -> dict[str, bytes]:
         "float tiff": encoded(Image.new("F", (8, 8)), "TIFF"),
         "four bands": tiff_of_samples(4, 8, extra=0),
         "premultiplied": tiff_of_samples(4, 8, extra=1),
+        "bmp with alpha": bmp_with_alpha(),
         "gif": encoded(Image.new("L", (8, 8)), "GIF"),
-        "webp": encoded(Image.new("RGB", (8, 8)), "WEBP"),
+        "animated webp": encoded(
+            Image.new("RGB", (8, 8)), "WEBP", save_all=True, append_images=[Image.new("RGB", (8, 8), (250, 90, 9))]
+        ),
     }
 
 

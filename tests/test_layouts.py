@@ -155,11 +155,14 @@ def test_label_maps_must_be_lossless_and_without_colour(tmp_path: Path) -> None:
     values = np.zeros((4, 4), dtype=np.uint8)
     with pytest.raises(DataError, match="is a colour picture"):
         one_mask(tmp_path / "a", np.dstack([values + 9, values, values]), ("cat", "dog"))
-    save(tmp_path / "b" / "images" / "a.png", np.zeros((4, 4, 3), dtype=np.uint8))
-    save(tmp_path / "b" / "masks" / "a.jpg", values)
-    (sample,) = open_layout("folder", str(tmp_path / "b"), classes=("cat", "dog")).samples()
-    with pytest.raises(DataError, match="is a JPEG, which changes class numbers"):
-        sample.read_annotation()
+    of_three_channels = np.dstack([values] * 3)
+    for number, (mask, lossy) in enumerate(((values, "jpg"), (of_three_channels, "jpg"), (values, "webp"))):
+        root = tmp_path / str(number)
+        save(root / "images" / "a.png", of_three_channels)
+        save(root / "masks" / f"a.{lossy}", mask)
+        (sample,) = open_layout("folder", str(root), classes=("cat", "dog")).samples()
+        with pytest.raises(DataError, match="which change class numbers"):
+            sample.read_annotation()
 
 
 def test_grey_stored_as_rgb_is_a_label_map(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from unseg_core.params import DatasetParams, LayoutName, ProtectParams
 from unseg_core.protect.engine import protect_dataset
 from unseg_core.protect.manifest import OWN_FILES, Settings, read_manifest
 from unseg_core.protect.methods.uniform import UniformNoise
+from unseg_core.protect.other_pictures import OtherPictures
 from unseg_core.protect.verify import verify_copy
 
 BLANK = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
@@ -107,6 +108,16 @@ class TestEveryLayout:
         if first.files:
             with pytest.raises(DataError, match=r"cannot be decoded|has no"):
                 annotation_for(first, BLANK)
+
+    def test_only_pictures_that_it_does_not_protect_are_told(self, name: str, root: Path, tiny: Tiny) -> None:
+        every = sorted(files_of(root))
+        for split in (None, tiny.split):
+            layout = open_layout(name, str(root), split=split)
+            images, others = {sample.image for sample in layout.samples()}, OtherPictures.of(layout)
+            assert list(others.seeing(path for path in every if path not in images))
+            told = {Path(path).stem for path in others.named}
+            assert others.count == len(others.named)
+            assert told <= {"2009_no_label"} | {Path(one).stem for one in tiny.masks if split}
 
     def test_can_be_sent_to_another_process(self, name: str, root: Path, tiny: Tiny) -> None:
         assert_same(read(pickle.loads(pickle.dumps(open_layout(name, str(root))))), tiny.masks)

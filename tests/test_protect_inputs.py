@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import write_pairs
 from PIL import Image
-from test_protect import protect, settings, tree
+from test_protect import invoke, protect, settings, tree
 
 from unseg_core import storage
 from unseg_core.data.layouts import open_layout
@@ -58,6 +58,8 @@ PROTECTED: dict[str, Callable[[], bytes]] = {
     "one bit": lambda: saved(noise().convert("1"), format="PNG"),
     "grey": lambda: saved(noise("L"), format="PNG"),
     "rotated by EXIF": rotated,
+    "bmp": lambda: saved(noise(), format="BMP"),
+    "webp": lambda: saved(noise(), format="WEBP"),
     "jpeg called png": lambda: saved(noise(), format="JPEG"),
 }
 FAILED: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -67,7 +69,6 @@ FAILED: dict[str, tuple[Callable[[], bytes], str]] = {
     "text": (lambda: b"this is no image", "cannot be decoded"),
     "animated": (animated, "several frames"),
     "a gif": (lambda: saved(noise().convert("P"), format="GIF"), "is GIF; convert it"),
-    "a web picture": (lambda: saved(noise(), format="WEBP"), "is WEBP; convert it"),
     "cmyk": (lambda: saved(noise("CMYK"), format="JPEG"), "pixel type CMYK"),
     "sixteen bits": (sixteen_bits, "pixel type I;16"),
 }
@@ -134,6 +135,24 @@ def test_a_giant_image_among_small_ones(tmp_path: Path, rng: np.random.Generator
     protect(source, tmp_path / "copy", workers=4)
     line = lines_of(tmp_path / "copy")["giant"]
     assert (line.status, line.linf_inside) == ("protected", 8)
+
+
+def test_pictures_that_are_not_protected_are_told(tmp_path: Path, rng: np.random.Generator) -> None:
+    source = write_pairs(tmp_path / "source", 2, rng)
+    data = (source / "images" / "photo 00.png").read_bytes()
+    (source / "images" / "phone").mkdir()
+    for path in ("images/phone/one.HEIC", "images/moving.gif", "figures/plot.png", "notes.txt"):
+        (source / path).parent.mkdir(exist_ok=True)
+        (source / path).write_bytes(data)
+    summary = protect(source, tmp_path / "copy")
+    assert summary["other_pictures"] == {"count": 2, "named": ["images/moving.gif", "images/phone/one.HEIC"]}
+    card = (tmp_path / "copy" / "DATASET_CARD.md").read_text()
+    assert "- `images/moving.gif`" in card
+    assert "plot.png" not in card
+    assert verify_copy(str(tmp_path / "copy"), str(source)).other_pictures == 2
+    for command in (["protect", source, tmp_path / "again"], ["protect", source, tmp_path / "again", "--dry-run"]):
+        assert "2 of them, such as images/moving.gif" in invoke(*command, "--overwrite").stdout
+    assert "; 2 other pictures" in invoke("verify", tmp_path / "copy", "--against", source).stdout
 
 
 def test_names_with_spaces_and_unicode_and_the_same_stem(tmp_path: Path, rng: np.random.Generator) -> None:

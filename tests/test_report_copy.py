@@ -108,6 +108,14 @@ def test_copy_without_audit_is_shown_and_nothing_is_claimed(made: Path) -> None:
     assert read_summary(str(made / "safe"))["manifest_sha256"] in text
 
 
+def test_pictures_that_are_not_protected_are_told(made: Path) -> None:
+    for folder in ("photos", "safe"):
+        (made / folder / "images" / "moving.gif").write_bytes(b"GIF89a")
+    code, _, html = report(made)
+    assert code == 0
+    assert "other pictures, as in the original: 1" in words(Page(html).text)
+
+
 def test_pictures_are_those_of_the_files(made: Path) -> None:
     _, _, html = report(made, "--gallery", "9", "--name", "holidays")
     pictures = Page(html).images()

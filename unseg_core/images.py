@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from unseg_core.errors import ImageError
+from unseg_core.exif import without_thumbnail
 from unseg_core.tiff import TiffStyle, check_tiff, tiff_options, tiff_style
 
 PNG_DEPTH = 24
@@ -22,15 +23,35 @@ PNG_DEPTH = 24
 MAX_PIXELS = 200_000_000
 """Larger images are refused: a small file can claim any size (decompression bomb)."""
 
-ImageFormat = Literal["png", "jpeg", "tiff"]
-FORMATS: dict[str, ImageFormat] = {"PNG": "png", "JPEG": "jpeg", "TIFF": "tiff"}
-LOSSLESS = frozenset({"png", "tiff"})
+ImageFormat = Literal["png", "jpeg", "tiff", "bmp", "webp"]
+MPO = "MPO"
+"""A JPEG with further pictures behind it, as phones write them: depth, or a preview. The first is the image."""
+FORMATS: dict[str, ImageFormat] = {
+    "PNG": "png",
+    "JPEG": "jpeg",
+    MPO: "jpeg",
+    "TIFF": "tiff",
+    "BMP": "bmp",
+    "WEBP": "webp",
+}
+LOSSLESS = frozenset({"png", "tiff", "bmp", "webp"})
+"""As they are written; a WebP that is read may have lost something before."""
+LOSSY_SOURCES = frozenset({"JPEG", MPO, "WEBP"})
 SUFFIXES: dict[ImageFormat, tuple[str, ...]] = {
     "png": (".png",),
     "jpeg": (".jpg", ".jpeg"),
     "tiff": (".tif", ".tiff"),
+    "bmp": (".bmp",),
+    "webp": (".webp",),
 }
 """Of file names, the one for new files first."""
+ENCODINGS: dict[ImageFormat, dict[str, Any]] = {
+    "png": {"format": "PNG", "compress_level": 4},
+    "jpeg": {"format": "JPEG", "quality": 100, "subsampling": 0},
+    "bmp": {"format": "BMP"},
+    "webp": {"format": "WEBP", "lossless": True, "exact": True, "quality": 20, "method": 2},
+}
+"""How PIL writes them; TIFF is written as it was."""
 EXTENSIONS = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 
 
@@ -62,18 +83,23 @@ def _open(data: bytes, name: str) -> Image.Image:
                 raise ImageError(f"{name} is {image.format}; convert it to PNG or JPEG")
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(f"{name} claims {image.width}x{image.height} pixels, over the limit of {MAX_PIXELS:,}")
-            if getattr(image, "n_frames", 1) > 1:
+            if getattr(image, "n_frames", 1) > 1 and image.format != MPO:
                 raise ImageError(f"{name} has several frames; give one image a file")
             image.load()
     except ImageError:
         raise
+    except UnidentifiedImageError:
+        # What PIL says holds the address of an object.
+        raise ImageError(f"{name} cannot be decoded (no image, or damaged where it begins); replace the file") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImageError(f"{name} cannot be decoded ({error}); replace the file") from None
     return image
 
 
 def decode_image(data: bytes, name: str) -> Picture:
-    """Decode a PNG, JPEG or TIFF of 8 bits a channel: grey, RGB, grey or RGB with alpha, palette, or black and white.
+    """Decode PNG, JPEG, TIFF, BMP or WebP of 8 bits a channel: grey, RGB, either with alpha, palette, black and white.
+
+    Of EXIF the small picture of the image is left out.
 
     Raises:
         ImageError: damaged, too large, or of another kind; the message names the file.
@@ -91,16 +117,18 @@ def decode_image(data: bytes, name: str) -> Picture:
         format=FORMATS[str(image.format)],
         grey=image.mode in ("L", "LA", "1"),
         alpha=alpha,
-        exif=b"" if is_tiff else image.info.get("exif", b""),
+        exif=b"" if is_tiff else without_thumbnail(image.info.get("exif") or b""),
         icc_profile=image.info.get("icc_profile") or b"",
         tiff=tiff_style(image) if isinstance(image, TiffImageFile) else TiffStyle(),
     )
 
 
 def _check_channels(image: Image.Image, data: bytes, name: str) -> None:
-    """Refuse what PIL would silently make 8-bit RGB of: 16 bits a channel, more bands, premultiplied alpha."""
+    """Refuse what PIL would silently lose: 16 bits a channel, more bands, premultiplied alpha, the alpha of a BMP."""
     if image.format == "PNG" and data[PNG_DEPTH] > 8:
         raise ImageError(f"{name} has {data[PNG_DEPTH]} bits a channel; convert it to 8 bits")
+    if image.format == "BMP" and image.mode == "RGBA":
+        raise ImageError(f"{name} is a BMP with alpha; convert it to PNG")
     if isinstance(image, TiffImageFile):
         check_tiff(image, name)
 
@@ -108,7 +136,7 @@ def _check_channels(image: Image.Image, data: bytes, name: str) -> None:
 def encode_image(pixels: np.ndarray, picture: Picture, image_format: ImageFormat) -> bytes:
     """Encode uint8 HxWx3 with the colour type and metadata of `picture`.
 
-    PNG and TIFF are lossless; JPEG is quality 100 without chroma subsampling. A grey picture must have equal channels.
+    JPEG is quality 100 without chroma subsampling, all others are lossless. A grey picture must have equal channels.
 
     Raises:
         ImageError: the format cannot hold it (sides over 65,500 pixels as JPEG).
@@ -116,12 +144,8 @@ def encode_image(pixels: np.ndarray, picture: Picture, image_format: ImageFormat
     image = Image.fromarray(pixels[:, :, 0] if picture.grey else pixels)
     if picture.alpha is not None and image_format != "jpeg":
         image.putalpha(Image.fromarray(picture.alpha))
-    options: dict[str, Any] = {"format": "PNG", "compress_level": 4}
-    if image_format == "jpeg":
-        options = {"format": "JPEG", "quality": 100, "subsampling": 0}
-    if image_format == "tiff":
-        options = tiff_options(picture.tiff)
-    elif picture.exif:
+    options = tiff_options(picture.tiff) if image_format == "tiff" else dict(ENCODINGS[image_format])
+    if picture.exif and image_format not in ("tiff", "bmp"):
         options["exif"] = picture.exif
     if picture.icc_profile:
         options["icc_profile"] = picture.icc_profile
@@ -143,6 +167,7 @@ def decode_label_map(data: bytes, name: str, *, labels: bool = False) -> tuple[n
         ImageError: damaged, too large, deeper than 8 bits, or coloured although its values are class numbers.
     """
     image = _open(data, name)
+    is_lossless = image.format not in LOSSY_SOURCES
     if image.mode in ("RGB", "RGBA", "LA"):
         if labels and _has_colour(image):
             raise ImageError(f"{name} is a colour picture; give class numbers as a grey or palette PNG")
@@ -151,7 +176,7 @@ def decode_label_map(data: bytes, name: str, *, labels: bool = False) -> tuple[n
         return np.array(image).astype(np.uint8), True
     if image.mode not in ("L", "P"):
         raise ImageError(f"{name} has the pixel type {image.mode}; masks need 8 bits a pixel")
-    return np.array(image), image.format != "JPEG"
+    return np.array(image), is_lossless
 
 
 def decode_id_map(data: bytes, name: str) -> np.ndarray:
@@ -161,8 +186,8 @@ def decode_id_map(data: bytes, name: str) -> np.ndarray:
         ImageError: damaged, too large, lossy, or of another pixel type.
     """
     image = _open(data, name)
-    if image.format == "JPEG":
-        raise ImageError(f"{name} is a JPEG, which changes the numbers of segments; give a PNG")
+    if image.format in LOSSY_SOURCES:
+        raise ImageError(f"{name} is {image.format}, which may change the numbers of segments; give a PNG")
     if image.mode == "RGB":
         _check_channels(image, data, name)
         red, green, blue = np.moveaxis(np.asarray(image).astype(np.int32), -1, 0)

@@ -108,7 +108,7 @@ def protect(
             show(as_json, plan, _plan_text(plan, copy))
             return OK
         summary = protect_with(choose_engine(recipe, execution, where), opened, settings, copy, overwrite=overwrite)
-        show(as_json, summary, _protect_text(summary["totals"], copy))
+        show(as_json, summary, _protect_text(summary, copy))
         return FAILED if summary["totals"]["failed"] else OK
 
     run(work, as_json)
@@ -178,11 +178,22 @@ def _plan_text(plan: dict[str, Any], target: str) -> str:
         f"would write {plan['images']} images ({plan['bytes']:,} bytes, about {plan['output_bytes']:,} after) "
         f"and {plan['carried_files']} other files ({plan['carried_bytes']:,} bytes) to {target}\n"
         f"about {plan['seconds']:,.1f} s in one process here, measured on {measured['images']} images: {found}"
+        f"{_others_text(plan['other_pictures'])}"
     )
 
 
-def _protect_text(totals: dict[str, Any], target: str) -> str:
+def _protect_text(summary: dict[str, Any], target: str) -> str:
+    totals = summary["totals"]
     counts = f"{totals['protected']} protected, {totals['no_target']} without a target, {totals['failed']} failed"
     change = f"largest change {totals['linf_inside']} inside, {totals['linf_outside']} outside (8-bit levels)"
     hint = f"\n{target}/manifest.jsonl says why images failed" if totals["failed"] else ""
-    return f"{totals['images']} images: {counts}; {change}\nprotected copy: {target}{hint}"
+    others = _others_text(summary.get("other_pictures"))
+    return f"{totals['images']} images: {counts}; {change}\nprotected copy: {target}{hint}{others}"
+
+
+def _others_text(others: dict[str, Any] | None) -> str:
+    """Pictures that are in the copy as they are; copies of older versions do not say it."""
+    if not others or not others["count"]:
+        return ""
+    which = "of no annotation or in a format that is not read"
+    return f"\nnot protected: pictures {which}, {others['count']} of them, such as {others['named'][0]}"

@@ -148,10 +148,13 @@ def annotation_for(sample: Sample, pixels_HWC: np.ndarray) -> Annotation:
     try:
         annotation = sample.read_annotation()
     except DataError as error:
-        raise DataError(f"{sample.image}: {error}") from None
+        message = str(error)
+        raise DataError(message if sample.image in message else f"{sample.image}: {message}") from None
     if (annotation.height, annotation.width) != (height, width):
         found = f"{annotation.width}x{annotation.height} but the image {width}x{height}"
-        raise DataError(f"{sample.image}: the mask is {found}; give masks of the image's size")
+        is_turned = (annotation.width, annotation.height) == (height, width)
+        hint = ", as it is stored: its EXIF orientation is not applied" if is_turned else ""
+        raise DataError(f"{sample.image}: the mask is {found}{hint}; give masks of the image's size")
     return annotation
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from unseg_core.protect.manifest import Settings, Totals
+from unseg_core.protect.manifest import Line, Settings, Totals
+from unseg_core.protect.other_pictures import OtherPictures
 
 
-def dataset_card(settings: Settings, totals: Totals) -> str:
+def dataset_card(settings: Settings, totals: Totals, others: OtherPictures) -> str:
     """Markdown: what was done, within which budget, and how to check it."""
     found = totals.summary()
     generator = f"generator sha256 `{settings.generator_sha256}`" if settings.generator_sha256 else "no generator"
@@ -26,15 +27,29 @@ has the same layout; only the images named in `manifest.jsonl` differ from the o
 | over the budget | {totals.over_budget} files, by what JPEG's re-encoding adds |
 | mean PSNR of protected images | {"-" if found["psnr"] is None else f"{found['psnr']:.1f} dB"} |
 
-Check it with `unseg verify COPY --against ORIGINAL`. PNG files keep the budget exactly; in JPEG files re-encoding adds
-what the manifest states for each file.
-{_failures(totals)}"""
+Check it with `unseg verify COPY --against ORIGINAL`. Lossless files keep the budget exactly; in JPEG files re-encoding
+adds what the manifest states for each file. The small pictures that cameras put into EXIF are left out.
+{_failures(totals)}{_unprotected(others)}"""
 
 
 def _failures(totals: Totals) -> str:
     if not totals.failed:
         return ""
-    named = "".join(f"- `{line.image}`: {line.reason}\n" for line in totals.failures)
+    named = "".join(f"- {_failure(line)}\n" for line in totals.failures)
     rest = totals.failed - len(totals.failures)
     more = f"- and {rest} more, see `manifest.jsonl`\n" if rest else ""
     return f"\n## Failed images (not written)\n\n{named}{more}"
+
+
+def _failure(line: Line) -> str:
+    reason = line.reason or ""
+    rest = reason.removeprefix(line.image) if reason.startswith(line.image) else f": {reason}"
+    return f"`{line.image}`{rest}"
+
+
+def _unprotected(others: OtherPictures) -> str:
+    if not others.count:
+        return ""
+    named = "".join(f"- `{path}`\n" for path in others.named)
+    rest = others.count - len(others.named)
+    return f"\n## Other pictures (as in the original)\n\n{named}{f'- and {rest} more' + chr(10) if rest else ''}"

@@ -10,6 +10,7 @@ from typing import TypeVar
 from unseg_core import storage
 from unseg_core.data.layouts import Layout
 from unseg_core.protect.manifest import OWN_FILES
+from unseg_core.protect.other_pictures import OtherPictures
 from unseg_core.protect.path_set import PathSet
 
 T = TypeVar("T")
@@ -20,20 +21,21 @@ def carried_files(root: str, images: PathSet) -> Iterator[str]:
     return (path for path in storage.list_files(root) if path not in images and path not in OWN_FILES)
 
 
-def carry_over(layout: Layout, images: PathSet, target: str, *, workers: int, scratch: str | None) -> None:
-    """Copy them, several at a time. What is there already is left: it appeared whole.
+def carry_over(layout: Layout, images: PathSet, target: str, *, workers: int, scratch: str | None) -> OtherPictures:
+    """Copy them, several at a time. What is there already is left: it appeared whole. Returns the pictures among them.
 
     Raises:
         DataError: a file cannot be read.
         StorageError: the target cannot be written.
     """
-    is_there = _presence(target)
-    missing = (path for path in carried_files(layout.root, images) if not is_there(path))
+    is_there, others = _presence(target), OtherPictures.of(layout)
+    missing = (path for path in others.seeing(carried_files(layout.root, images)) if not is_there(path))
 
     def copy(path: str) -> None:
         storage.copy_file(storage.join(layout.root, path), storage.join(target, path), scratch=scratch)
 
     each(copy, missing, workers)
+    return others
 
 
 def _presence(target: str) -> Callable[[str], bool]:

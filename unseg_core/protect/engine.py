@@ -15,6 +15,7 @@ from unseg_core import storage
 from unseg_core.data.layouts import Layout
 from unseg_core.data.sample import wanted_categories
 from unseg_core.errors import DataError, ManifestError, ParameterError
+from unseg_core.images import EXTENSIONS
 from unseg_core.progress import progress
 from unseg_core.protect.card import dataset_card
 from unseg_core.protect.carry import carry_over
@@ -31,6 +32,7 @@ from unseg_core.protect.manifest import (
     write_summary,
 )
 from unseg_core.protect.methods import Method
+from unseg_core.protect.other_pictures import OtherPictures
 from unseg_core.protect.pipeline import Parallel, Pipeline, Task
 from unseg_core.protect.survey import survey
 from unseg_core.protect.writer import Job
@@ -124,11 +126,11 @@ def protect_with(
     found = survey(layout, settings)
     journal = open_journal(target, settings)
     try:
-        carry_over(layout, found.images, target, workers=engine.workers, scratch=journal.scratch)
+        others = carry_over(layout, found.images, target, workers=engine.workers, scratch=journal.scratch)
         job = Job(layout=layout, settings=settings, target=target, scratch=journal.scratch, clashes=found.clashes)
         with progress(f"protect {settings.method}", found.count - journal.count()) as advance:
             engine.run(job, journal, unfinished(layout, journal), advance)
-        return _complete(journal, settings, found.count)
+        return _complete(journal, settings, found.count, others)
     finally:
         journal.release()
 
@@ -138,7 +140,10 @@ def check_source(layout: Layout, settings: Settings) -> None:
     wanted_categories(settings.targets, layout.classes)
     orphans = layout.orphans()
     if orphans:
-        raise DataError(f"{orphans[0]} has no image ({len(orphans)} such masks); add the images or remove the masks")
+        raise DataError(
+            f"{orphans[0]} has no image ({len(orphans)} such masks); "
+            f"add the images ({', '.join(EXTENSIONS)}) or remove the masks"
+        )
     for name in OWN_FILES:
         if storage.exists(storage.join(layout.root, name)) and not _is_copy(layout.root):
             raise DataError(f"{layout.root} holds {name}, as the copy must; rename it in the source")
@@ -197,12 +202,12 @@ def unfinished(layout: Layout, journal: Journal) -> Iterator[Task]:
         done = next(lines, None)
 
 
-def _complete(journal: Journal, settings: Settings, count: int) -> dict[str, Any]:
+def _complete(journal: Journal, settings: Settings, count: int, others: OtherPictures) -> dict[str, Any]:
     """Write manifest, card and, last, the summary, from the journal."""
     target = journal.target
     totals, sha256 = write_lines(target, _gapless(journal, count))
-    storage.write_file(storage.join(target, CARD), dataset_card(settings, totals).encode())
-    summary = write_summary(target, settings, totals, sha256)
+    storage.write_file(storage.join(target, CARD), dataset_card(settings, totals, others).encode())
+    summary = write_summary(target, settings, totals, sha256, others.summary())
     journal.end()
     return summary
 

@@ -42,7 +42,7 @@ class Settings:
     epsilon_bg: float
     targets: str
     prompt: str
-    image_format: str
+    image_format: Literal["auto", "png", "jpeg"]
     no_target: str
     seed: int
     precision: Precision
@@ -189,12 +189,15 @@ def write_lines(root: str, texts: Iterable[str]) -> tuple[Totals, str]:
     return totals, digest.hexdigest()
 
 
-def write_summary(root: str, settings: Settings, totals: Totals, sha256: str) -> dict[str, Any]:
+def write_summary(
+    root: str, settings: Settings, totals: Totals, sha256: str, other_pictures: dict[str, object]
+) -> dict[str, Any]:
     """Write manifest.json, which makes the copy complete; returns its contents."""
     summary = {
         "settings": asdict(settings),
         "totals": totals.summary(),
         "manifest_sha256": sha256,
+        "other_pictures": other_pictures,
         "versions": versions(),
     }
     storage.write_file(storage.join(root, SUMMARY), (json.dumps(summary, indent=2, sort_keys=True) + "\n").encode())

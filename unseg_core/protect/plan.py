@@ -14,6 +14,7 @@ from unseg_core.errors import DataError
 from unseg_core.protect.execution import Execution, parallel_of
 from unseg_core.protect.manifest import OWN_FILES, Line, Settings
 from unseg_core.protect.methods import Method
+from unseg_core.protect.other_pictures import OtherPictures
 from unseg_core.protect.pipeline import Parallel, has_network, noises_of
 from unseg_core.protect.shares import Recipe
 from unseg_core.protect.survey import survey
@@ -43,16 +44,20 @@ def plan_run(layout: Layout, recipe: Recipe, settings: Settings, how: Execution,
     """Counts, bytes and classes of a run, and how long it takes in one process on this machine.
 
     Returns:
-        `images`, `bytes` (of the images), `carried_files`, `carried_bytes`, `clashes`, `settings`, and `measured`:
-        of evenly spread images how many of each `status` and with each class. From them `output_bytes` and `seconds`.
+        `images`, `bytes` (of the images), `carried_files`, `carried_bytes`, `other_pictures` (among them), `clashes`,
+        `settings`, and `measured`: of evenly spread images how many of each `status` and with each class. From them
+        `output_bytes` and `seconds`.
     """
     method, parallel = recipe.build(device), parallel_of(recipe, how, device)
-    found = survey(layout, settings)
+    found, others = survey(layout, settings), OtherPictures.of(layout)
     sizes = {True: [0, 0], False: [0, 0]}
     for path, size in storage.list_sizes(layout.root):
-        if path not in OWN_FILES:
-            sizes[path in found.images][0] += 1
-            sizes[path in found.images][1] += size
+        if path in OWN_FILES:
+            continue
+        if not (is_image := path in found.images):
+            others.see(path)
+        sizes[is_image][0] += 1
+        sizes[is_image][1] += size
     job = Job(layout=layout, settings=settings, target="", clashes=found.clashes, is_trial=True)
     measured = _measure(job, method, found.count)
     return {
@@ -60,6 +65,7 @@ def plan_run(layout: Layout, recipe: Recipe, settings: Settings, how: Execution,
         "bytes": sizes[True][1],
         "carried_files": sizes[False][0],
         "carried_bytes": sizes[False][1],
+        "other_pictures": others.summary(),
         "clashes": len(found.clashes),
         "output_bytes": round(sizes[True][1] * measured.output_bytes / max(measured.source_bytes, 1)),
         "seconds": round(_seconds(measured, method, parallel) * found.count, 3),

@@ -13,16 +13,15 @@ from unseg_core import storage
 from unseg_core.data.layouts import Layout
 from unseg_core.data.sample import Sample, annotation_for, select_target
 from unseg_core.errors import DataError, StorageError
-from unseg_core.images import decode_image
+from unseg_core.images import LOSSLESS, decode_image
 from unseg_core.progress import progress
 from unseg_core.protect.carry import carried_files, each
 from unseg_core.protect.manifest import OWN_FILES, Line, Settings, open_manifest, settings_from
 from unseg_core.protect.measure import measure
 from unseg_core.protect.origin import open_original
+from unseg_core.protect.other_pictures import OtherPictures
 from unseg_core.protect.path_set import PathSet
 from unseg_core.protect.region import protected_region
-
-LOSSLESS = ("png", "tiff")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +34,8 @@ class Verification:
     """One sentence each; empty if everything is as the manifest says."""
     over_budget: tuple[str, ...] = field(default=())
     """Files over the budget, as the manifest states for JPEG; a lossless file over the budget is a difference."""
+    other_pictures: int = 0
+    """Pictures that are as in the original: of no sample, or in a format that is not read. Without one: not counted."""
 
 
 def verify_copy(
@@ -63,7 +64,10 @@ def verify_copy(
     if layout is not None:
         check.members(workers)
     return Verification(
-        checked=check.checked, differences=tuple(sorted(check.differences)), over_budget=tuple(sorted(check.over))
+        checked=check.checked,
+        differences=tuple(sorted(check.differences)),
+        over_budget=tuple(sorted(check.over)),
+        other_pictures=check.other_pictures,
     )
 
 
@@ -77,6 +81,7 @@ class _Check:
         self.checked = 0
         self.differences: list[str] = []
         self.over: list[str] = []
+        self.other_pictures = 0
         self.lock = threading.Lock()
 
     def images(self, lines: Iterator[Line], count: int, workers: int) -> None:
@@ -130,7 +135,7 @@ class _Check:
     def members(self, workers: int) -> None:
         """Files that are missing, extra or differ although they should have been carried over unchanged."""
         assert self.layout is not None
-        root = self.layout.root
+        root, others = self.layout.root, OtherPictures.of(self.layout)
         images = PathSet(line.image for line in open_manifest(self.target)[1])
         outputs = PathSet(line.output for line in open_manifest(self.target)[1] if line.output)
         there, carried = PathSet(storage.list_files(self.target)), PathSet(carried_files(root, images))
@@ -145,7 +150,8 @@ class _Check:
             with self.lock:
                 self.differences.append(difference)
 
-        each(check, carried_files(root, images), workers)
+        each(check, others.seeing(carried_files(root, images)), workers)
+        self.other_pictures = others.count
         for path in storage.list_files(self.target):
             if path not in carried and path not in outputs and path not in OWN_FILES:
                 self.differences.append(f"{path}: not in the source")

@@ -8,7 +8,7 @@ import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -17,7 +17,7 @@ from unseg_core import storage
 from unseg_core.data.layouts import Layout
 from unseg_core.data.sample import Sample, Target, annotation_for, select_target, target_of
 from unseg_core.errors import DataError, StorageError
-from unseg_core.images import Picture, decode_image, encode_image
+from unseg_core.images import SUFFIXES, Picture, decode_image, encode_image
 from unseg_core.protect.manifest import Line, Settings
 from unseg_core.protect.measure import measure, noised, pulled_in
 from unseg_core.protect.region import protected_region
@@ -26,7 +26,6 @@ FEW_BYTES = 16_000
 """A file of fewer bytes holds few pixels: PNG's compression ends at about 1:1030."""
 EXCESS_SHARE, ROUNDS = 0.001, 6
 """A JPEG is encoded up to so many times, until no larger share of its pixels is far over the budget."""
-EXTENSIONS = {"png": (".png",), "jpeg": (".jpg", ".jpeg")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +148,7 @@ def encode(settings: Settings, prepared: Prepared, noise_3HW: np.ndarray) -> tup
     image_format = picture.format if settings.image_format == "auto" else settings.image_format
     output = output_name(prepared.sample.image, settings.image_format)
     for left in reversed(range(ROUNDS)):
-        data = encode_image(changed, picture, image_format)  # type: ignore[arg-type]  # checked by ProtectParams
+        data = encode_image(changed, picture, image_format)
         written = decode_image(data, output).pixels
         change = measure(picture.pixels, written, prepared.region, **budget)
         if change.excess_share <= EXCESS_SHARE or not left:
@@ -178,10 +177,10 @@ def finish(job: Job, prepared: Prepared, noise_3HW: np.ndarray, turn: AbstractCo
     return line
 
 
-def output_name(image: str, image_format: str) -> str:
+def output_name(image: str, image_format: Literal["auto", "png", "jpeg"]) -> str:
     """The image's own name, also where it does not fit its contents; with the extension of a format asked for."""
     if image_format == "auto":
         return image
     pure = PurePosixPath(image)
-    fitting = EXTENSIONS[image_format]
+    fitting = SUFFIXES[image_format]
     return image if pure.suffix.lower() in fitting else pure.with_suffix(fitting[0]).as_posix()

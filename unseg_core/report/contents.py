@@ -44,6 +44,8 @@ class ProtectionSummary:
     differences: int
     over_budget: int
     manifest_sha256: str
+    other_pictures: int = 0
+    """That are in the copy as they are in the original."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,6 +86,7 @@ def _protection(report: CopyReport, summary: dict[str, Any]) -> ProtectionSummar
         checked=report.verification.checked,
         differences=len(report.verification.differences),
         over_budget=len(report.verification.over_budget),
+        other_pictures=report.verification.other_pictures,
         manifest_sha256=summary["manifest_sha256"],
         **counts,
     )

@@ -152,6 +152,8 @@ def read_protection(root: Path, key: str) -> ProtectionSummary:
         checked=verified.count("checked"),
         differences=verified.count("differences"),
         over_budget=verified.count("over_budget"),
+        # Metrics of older versions do not have it.
+        other_pictures=verified.count("other_pictures") if "other_pictures" in verified.values else 0,
         manifest_sha256=record.text("manifest_sha256"),
     )
 

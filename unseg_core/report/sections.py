@@ -125,6 +125,7 @@ def bound_view(summary: ProtectionSummary) -> View:
         "counts": [grouped(count) for count in (summary.protected, summary.no_target, summary.failed)],
         "verified": [grouped(count) for count in (summary.checked, summary.differences, summary.over_budget)],
         "psnr": "\N{EN DASH}" if summary.psnr is None else f"{summary.psnr:.1f}",
+        "other_pictures": grouped(summary.other_pictures) if summary.other_pictures else "",
         "good": not bound_problems(summary),
     }
 

@@ -200,7 +200,7 @@ def read_label_map(
     location = _present(image, mask)
     values, lossless = decode_label_map(storage.read_file(location), location, labels=True)
     if not lossless:
-        raise DataError(f"{location} is a JPEG, which changes class numbers; give PNG masks")
+        raise DataError(f"{location} is JPEG or WebP, which change class numbers; give PNG masks")
     rles = segments_of_map(values)
     wrong = [value for value in rles if value > classes and value != ignored]
     if wrong:

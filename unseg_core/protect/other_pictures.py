@@ -1,0 +1,63 @@
+"""Pictures that lie among the protected ones and are carried over as they are: of no sample, or in no format we read.
+
+Whoever gives the copy away should know of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from unseg_core.data.layouts import Layout
+from unseg_core.images import EXTENSIONS
+from unseg_core.protect.path_set import PathSet
+
+NOT_READ = frozenset({
+    ".arw", ".avif", ".cr2", ".cr3", ".dcm", ".dng", ".gif", ".heic", ".heif", ".j2k", ".jp2", ".jpe", ".jxl", ".nef",
+    ".pbm", ".pgm", ".pnm", ".ppm", ".psd", ".tga",
+})  # fmt: skip
+NAMED = 20
+
+
+@dataclass
+class OtherPictures:
+    """Sees the paths that a copy takes over unchanged, one at a time, and counts the pictures among them."""
+
+    folders: PathSet
+    """Those that images lie in."""
+    annotations: PathSet
+    """Files of samples, such as masks, which may lie beside the images."""
+    count: int = 0
+    named: list[str] = field(default_factory=list)
+    """The first NAMED."""
+
+    @classmethod
+    def of(cls, layout: Layout) -> OtherPictures:
+        return cls(
+            folders=PathSet({_folder(sample.image) for sample in layout.samples()}),
+            annotations=PathSet(path for sample in layout.samples() for path in sample.files),
+        )
+
+    def see(self, path: str) -> None:
+        """Counts it if it is a picture."""
+        suffix = PurePosixPath(path).suffix.lower()
+        is_beside = suffix in EXTENSIONS and _folder(path) in self.folders
+        if (suffix in NOT_READ or is_beside) and path not in self.annotations:
+            self.count += 1
+            if self.count <= NAMED:
+                self.named.append(path)
+
+    def seeing(self, paths: Iterable[str]) -> Iterator[str]:
+        """The same paths, each seen when it is asked for."""
+        for path in paths:
+            self.see(path)
+            yield path
+
+    def summary(self) -> dict[str, object]:
+        """How many there are, and the first NAMED."""
+        return {"count": self.count, "named": list(self.named)}
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]
