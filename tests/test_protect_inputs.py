@@ -141,18 +141,19 @@ def test_pictures_that_are_not_protected_are_told(tmp_path: Path, rng: np.random
     source = write_pairs(tmp_path / "source", 2, rng)
     data = (source / "images" / "photo 00.png").read_bytes()
     (source / "images" / "phone").mkdir()
-    for path in ("images/phone/one.HEIC", "images/moving.gif", "figures/plot.png", "notes.txt"):
+    for path in ("images/phone/one.HEIC", "images/moving.gif", "figures/plot.png", "all.tar.gz", "notes.txt"):
         (source / path).parent.mkdir(exist_ok=True)
         (source / path).write_bytes(data)
     summary = protect(source, tmp_path / "copy")
-    assert summary["other_pictures"] == {"count": 2, "named": ["images/moving.gif", "images/phone/one.HEIC"]}
+    named = ["all.tar.gz", "images/moving.gif", "images/phone/one.HEIC"]
+    assert summary["other_pictures"] == {"count": 3, "named": named}
     card = (tmp_path / "copy" / "DATASET_CARD.md").read_text()
     assert "- `images/moving.gif`" in card
     assert "plot.png" not in card
-    assert verify_copy(str(tmp_path / "copy"), str(source)).other_pictures == 2
+    assert verify_copy(str(tmp_path / "copy"), str(source)).other_pictures == 3
     for command in (["protect", source, tmp_path / "again"], ["protect", source, tmp_path / "again", "--dry-run"]):
-        assert "2 of them, such as images/moving.gif" in invoke(*command, "--overwrite").stdout
-    assert "; 2 other pictures" in invoke("verify", tmp_path / "copy", "--against", source).stdout
+        assert "3 of them, such as all.tar.gz" in invoke(*command, "--overwrite").stdout
+    assert "; 3 other pictures or archives" in invoke("verify", tmp_path / "copy", "--against", source).stdout
 
 
 def test_names_with_spaces_and_unicode_and_the_same_stem(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -113,7 +113,7 @@ def test_pictures_that_are_not_protected_are_told(made: Path) -> None:
         (made / folder / "images" / "moving.gif").write_bytes(b"GIF89a")
     code, _, html = report(made)
     assert code == 0
-    assert "other pictures, as in the original: 1" in words(Page(html).text)
+    assert "other pictures, videos and archives, as in the original: 1" in words(Page(html).text)
 
 
 def test_pictures_are_those_of_the_files(made: Path) -> None:

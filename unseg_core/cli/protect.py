@@ -192,8 +192,8 @@ def _protect_text(summary: dict[str, Any], target: str) -> str:
 
 
 def _others_text(others: dict[str, Any] | None) -> str:
-    """Pictures that are in the copy as they are; copies of older versions do not say it."""
+    """What is in the copy as it is; copies of older versions do not say it."""
     if not others or not others["count"]:
         return ""
-    which = "of no annotation or in a format that is not read"
-    return f"\nnot protected: pictures {which}, {others['count']} of them, such as {others['named'][0]}"
+    what = "pictures of no annotation, or in a format that is not read, videos or archives"
+    return f"\nnot protected: {what}, {others['count']} of them, such as {others['named'][0]}"

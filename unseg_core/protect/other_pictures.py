@@ -1,4 +1,4 @@
-"""Pictures that lie among the protected ones and are carried over as they are: of no sample, or in no format we read.
+"""Pictures that a copy takes over as they are: of no sample, in no format we read, or in videos and archives.
 
 Whoever gives the copy away should know of them.
 """
@@ -16,7 +16,11 @@ from unseg_core.protect.path_set import PathSet
 NOT_READ = frozenset({
     ".arw", ".avif", ".cr2", ".cr3", ".dcm", ".dng", ".gif", ".heic", ".heif", ".j2k", ".jp2", ".jpe", ".jxl", ".nef",
     ".pbm", ".pgm", ".pnm", ".ppm", ".psd", ".tga",
+    ".avi", ".mkv", ".mov", ".mp4", ".webm",
+    ".7z", ".bz2", ".gz", ".h5", ".hdf5", ".lmdb", ".mat", ".mdb", ".npy", ".npz", ".parquet", ".pickle", ".pkl",
+    ".rar", ".tar", ".tfrecord", ".tfrecords", ".tgz", ".xz", ".zarr", ".zip", ".zst",
 })  # fmt: skip
+"""Pictures, videos, and what may hold either, as the archive that a data set was unpacked from."""
 NAMED = 20
 
 
@@ -40,7 +44,7 @@ class OtherPictures:
         )
 
     def see(self, path: str) -> None:
-        """Counts it if it is a picture."""
+        """Counts it if it is a picture or may hold some."""
         suffix = PurePosixPath(path).suffix.lower()
         is_beside = suffix in EXTENSIONS and _folder(path) in self.folders
         if (suffix in NOT_READ or is_beside) and path not in self.annotations:

@@ -35,7 +35,7 @@ class Verification:
     over_budget: tuple[str, ...] = field(default=())
     """Files over the budget, as the manifest states for JPEG; a lossless file over the budget is a difference."""
     other_pictures: int = 0
-    """Pictures that are as in the original: of no sample, or in a format that is not read. Without one: not counted."""
+    """Pictures, videos and archives that are as in the original; without one they are not counted."""
 
 
 def verify_copy(

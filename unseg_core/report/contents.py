@@ -45,7 +45,7 @@ class ProtectionSummary:
     over_budget: int
     manifest_sha256: str
     other_pictures: int = 0
-    """That are in the copy as they are in the original."""
+    """And videos and archives: as in the original."""
 
 
 @dataclass(frozen=True, kw_only=True)
