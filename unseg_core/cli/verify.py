@@ -33,9 +33,8 @@ def verify(
         result = verify_copy(target, against, layout=opened)
         problems = "".join(f"\n  {difference}" for difference in result.differences)
         over = f", {len(result.over_budget)} JPEG files over the budget as stated" if result.over_budget else ""
-        others = (
-            f"; {result.other_pictures} other pictures or archives as in the original" if result.other_pictures else ""
-        )
+        count = result.other_pictures
+        others = f"; {count} other pictures or archives as in the original" if count else ""
         text = f"{result.checked} images checked: {len(result.differences)} differences{over}{others}{problems}"
         show(as_json, asdict(result), text)
         return FAILED if result.differences else OK

@@ -52,4 +52,5 @@ def _unprotected(others: OtherPictures) -> str:
         return ""
     named = "".join(f"- `{path}`\n" for path in others.named)
     rest = others.count - len(others.named)
-    return f"\n## Other pictures, videos and archives (as in the original)\n\n{named}{f'- and {rest} more' + chr(10) if rest else ''}"
+    more = f"- and {rest} more\n" if rest else ""
+    return f"\n## Other pictures, videos and archives (as in the original)\n\n{named}{more}"
