@@ -28,7 +28,7 @@ NAMED = 20
 class OtherPictures:
     """Sees the paths that a copy takes over unchanged, one at a time, and counts the pictures among them."""
 
-    folders: PathSet
+    folders: set[str]
     """Those that images lie in."""
     annotations: PathSet
     """Files of samples, such as masks, which may lie beside the images."""
@@ -38,10 +38,15 @@ class OtherPictures:
 
     @classmethod
     def of(cls, layout: Layout) -> OtherPictures:
-        return cls(
-            folders=PathSet({_folder(sample.image) for sample in layout.samples()}),
-            annotations=PathSet(path for sample in layout.samples() for path in sample.files),
-        )
+        """After one pass over its samples, which may be a listing of a bucket."""
+        folders: set[str] = set()
+
+        def annotations() -> Iterator[str]:
+            for sample in layout.samples():
+                folders.add(_folder(sample.image))
+                yield from sample.files
+
+        return cls(annotations=PathSet(annotations()), folders=folders)
 
     def see(self, path: str) -> None:
         """Counts it if it is a picture or may hold some."""
