@@ -93,6 +93,30 @@ def test_mask_without_image_is_an_orphan(tmp_path: Path) -> None:
     assert open_layout("folder", str(root)).orphans() == [str(root / "masks" / "photo 01.png")]
 
 
+@pytest.mark.parametrize(("folders", "suffix"), [(("img", "mask"), "_segmentation"), (("images", "masks"), " - mask")])
+def test_masks_with_an_ending_of_their_own(tmp_path: Path, folders: tuple[str, str], suffix: str) -> None:
+    write_pairs(tmp_path, 3, np.random.default_rng(0))
+    for old, new in zip(("images", "masks"), folders, strict=True):
+        (tmp_path / old).rename(tmp_path / new)
+    for mask in (tmp_path / folders[1]).iterdir():
+        mask.rename(mask.with_stem(mask.stem + suffix))
+    layout = open_layout("folder", str(tmp_path))
+    for number, sample in enumerate(layout.samples()):
+        assert (sample.id, sample.image) == (f"photo {number:02d}", f"{folders[0]}/photo {number:02d}.png")
+        assert sample.files == (f"{folders[1]}/photo {number:02d}{suffix}.png",)
+        assert union_mask(sample.read_annotation()).any()
+    (tmp_path / folders[0] / "photo 01.png").unlink()
+    assert open_layout("folder", str(tmp_path)).orphans() == [str(tmp_path / folders[1] / f"photo 01{suffix}.png")]
+
+
+def test_one_mask_that_fits_is_the_rule(tmp_path: Path) -> None:
+    """An ending is looked for only where no mask has the name of an image."""
+    write_pairs(tmp_path, 2, np.random.default_rng(0))
+    mask = tmp_path / "masks" / "photo 01.png"
+    mask.rename(mask.with_stem("photo 01_mask"))
+    assert open_layout("folder", str(tmp_path)).orphans() == [str(tmp_path / "masks" / "photo 01_mask.png")]
+
+
 def test_images_in_the_root_and_masks_elsewhere(tmp_path: Path) -> None:
     write_pairs(tmp_path / "there", 3, np.random.default_rng(0))
     layout = open_layout("auto", str(tmp_path / "there" / "images"), masks=str(tmp_path / "there" / "masks"))

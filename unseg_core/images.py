@@ -88,12 +88,15 @@ def _open(data: bytes, name: str) -> Image.Image:
             image.load()
     except ImageError:
         raise
-    except UnidentifiedImageError:
-        # What PIL says holds the address of an object.
-        raise ImageError(f"{name} cannot be decoded (no image, or damaged where it begins); replace the file") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{name} cannot be decoded ({error}); replace the file") from None
+        raise undecodable(name, error) from None
     return image
+
+
+def undecodable(name: str, error: Exception) -> ImageError:
+    """What PIL says of a file it does not know holds the address of an object, which differs from run to run."""
+    reason = "no image, or damaged where it begins" if isinstance(error, UnidentifiedImageError) else str(error)
+    return ImageError(f"{name} cannot be decoded ({reason}); replace the file")
 
 
 def decode_image(data: bytes, name: str) -> Picture:

@@ -11,7 +11,7 @@ from unseg_core.data.layouts.unmasked import open_unmasked
 from unseg_core.errors import DataError
 
 CLASSES_FILE = "classes.json"
-NAMING = Naming(images=("images",), masks=("masks",), flat=True)
+NAMING = Naming(images=("images", "image", "imgs", "img"), masks=("masks", "mask"), flat=True, any_suffix=True)
 
 
 def open_folder(request: Request) -> Layout:
@@ -39,7 +39,7 @@ def read_classes(root: str) -> tuple[str, ...]:
 FOLDER = Kind(
     open=open_folder,
     detect=lambda root: True,
-    description="images/ and masks/ of the same names (PNG, JPEG, TIFF, BMP, WebP); classes.json names classes of "
-    "label maps; prompt whole needs no masks",
+    description="images/ and masks/ of the same names, or all with one ending as in NAME_mask (PNG, JPEG, TIFF, BMP, WebP); "
+    "classes.json names classes of label maps; prompt whole needs no masks",
     options=frozenset({"classes", "masks"}),
 )

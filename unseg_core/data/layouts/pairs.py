@@ -22,6 +22,8 @@ from unseg_core.images import EXTENSIONS, decode_label_map
 
 BINARY_THRESHOLD = 127
 BINARY = ("object",)
+SEPARATORS = "_-. "
+"""What an ending of masks' names may begin with."""
 
 ReadMask = Callable[[str, str | None], Annotation]
 """From an image's path and the location of its mask (None if there is none)."""
@@ -69,6 +71,8 @@ class Naming:
     flat: bool = False
     mask_suffix: str = ""
     """What a mask's name may have behind the image's."""
+    any_suffix: bool = False
+    """It may be anything that begins with one of SEPARATORS, if no mask has the name of an image."""
 
 
 def open_pairs(name: str, request: Request, naming: Naming, *, classes: tuple[str, ...]) -> PairsLayout:
@@ -90,7 +94,8 @@ def open_pairs(name: str, request: Request, naming: Naming, *, classes: tuple[st
     mask_files = by_stem(masks_folder, storage.list_files(masks_folder))
     within = {storage.join(masks_folder, path) for path in mask_files.values()}
     images = list_images(root, naming, lambda location: location in within)
-    chosen = choose_split(root, request.split, images, _plain(mask_files, naming.mask_suffix, images))
+    suffix = common_suffix(mask_files, images) if naming.any_suffix else naming.mask_suffix
+    chosen = choose_split(root, request.split, images, _plain(mask_files, suffix, images))
     return PairsLayout(
         name=name,
         root=root,
@@ -157,6 +162,17 @@ def by_stem(folder: str, paths: Iterable[str], extensions: Collection[str] = EXT
             raise DataError(f"{folder}: {found[stem]} and {path} have the same name but for the extension; rename one")
         found[stem] = path
     return found
+
+
+def common_suffix(masks: Collection[str], images: Collection[str]) -> str:
+    """What the first mask that belongs to an image has behind its name; "" where masks have the names of images."""
+    if any(stem in images for stem in masks):
+        return ""
+    for stem in masks:
+        for place in (place for place, letter in enumerate(stem) if letter in SEPARATORS):
+            if stem[:place] in images:
+                return stem[place:]
+    return ""
 
 
 def labelled_only(images: dict[str, str], masks: Collection[str]) -> dict[str, str]:

@@ -14,8 +14,8 @@ from unseg_core.data.layouts.layout import Request
 from unseg_core.data.layouts.pairs import BINARY, Naming, PairsLayout, list_images
 from unseg_core.data.layouts.splits import choose_split
 from unseg_core.data.sample import Annotation, segment_of
-from unseg_core.errors import DataError, ParameterError
-from unseg_core.images import MAX_PIXELS
+from unseg_core.errors import ParameterError
+from unseg_core.images import MAX_PIXELS, undecodable
 
 
 def open_unmasked(name: str, request: Request, naming: Naming) -> PairsLayout:
@@ -56,6 +56,6 @@ def read_whole(root: str, image: str, mask: str | None) -> Annotation:
                 if width * height > MAX_PIXELS:
                     raise ValueError(f"it claims {width}x{height} pixels, over the limit of {MAX_PIXELS:,}")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{image} cannot be decoded ({error}); replace the file") from None
+        raise undecodable(image, error) from None
     whole = segment_of(np.ones((height, width), dtype=bool), 1)
     return Annotation(height=height, width=width, segments=(whole,))
