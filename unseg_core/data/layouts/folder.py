@@ -39,7 +39,7 @@ def read_classes(root: str) -> tuple[str, ...]:
 FOLDER = Kind(
     open=open_folder,
     detect=lambda root: True,
-    description="images/ and masks/ of the same names, or all with one ending as in NAME_mask (PNG, JPEG, TIFF, BMP, WebP); "
-    "classes.json names classes of label maps; prompt whole needs no masks",
+    description="images/ and masks/ of the same names, or all with one ending as in NAME_mask (PNG, JPEG, TIFF, BMP, "
+    "WebP); classes.json names classes of label maps; prompt whole needs no masks",
     options=frozenset({"classes", "masks"}),
 )
