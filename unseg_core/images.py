@@ -39,7 +39,7 @@ LOSSLESS = frozenset({"png", "tiff", "bmp", "webp"})
 LOSSY_SOURCES = frozenset({"JPEG", MPO, "WEBP"})
 SUFFIXES: dict[ImageFormat, tuple[str, ...]] = {
     "png": (".png",),
-    "jpeg": (".jpg", ".jpeg"),
+    "jpeg": (".jpg", ".jpeg", ".jfif"),
     "tiff": (".tif", ".tiff"),
     "bmp": (".bmp",),
     "webp": (".webp",),
