@@ -93,7 +93,7 @@ def noise_of(name: str, options: argparse.Namespace) -> NoiseOf | None:
 
     def noise(image_HWC: np.ndarray, target: Target, image_id: str) -> np.ndarray:
         labels = target.labels.astype(np.int64)
-        return striped(kinds, np.where(labels > 0, 1 + (labels - 1) % (len(kinds) - 1), 0), seed=0, keys=(image_id,))
+        return striped(kinds, np.where(labels > 0, 1 + (labels - 1) % (len(kinds) - 1), 0), (0, image_id))
 
     return noise
 

@@ -47,7 +47,7 @@ def learnt_stripes(raw_BKHW: Tensor) -> Tensor:
     Columns where the product is positive, diagonals where it is negative. What it has that is finer than the stripes is
     lost.
     """
-    return _two_waves(_strength(raw_BKHW), LEARNT, MAGENTA, YELLOW, GENTLE)
+    return _two_waves(_strength(raw_BKHW), LEARNT, MAGENTA, YELLOW, GENTLE, torch.cos)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +75,8 @@ def stripes(raw_BKHW: Tensor, small_B1HW: Tensor | None = None, use: InUse = AS_
         small = F.interpolate(small_B1HW.float(), size=strength.shape[-2:]) > 0
         strength = torch.where(small, torch.ones_like(strength), strength)
     if use.grey:
-        return _two_waves(strength, FINE, WHITE, WHITE, STEEP)
-    return _two_waves(strength, use.cycles, MAGENTA, YELLOW, STEEP)
+        return _two_waves(strength, FINE, WHITE, WHITE, STEEP, torch.cos)
+    return _two_waves(strength, use.cycles, MAGENTA, YELLOW, STEEP, torch.sin)
 
 
 def _strength(raw_BKHW: Tensor) -> Tensor:
@@ -85,11 +85,17 @@ def _strength(raw_BKHW: Tensor) -> Tensor:
 
 
 def _two_waves(
-    strength_BKHW: Tensor, cycles: int, on_columns: Sequence[int], on_diagonals: Sequence[int], steepness: float
+    strength_BKHW: Tensor,
+    cycles: int,
+    on_columns: Sequence[int],
+    on_diagonals: Sequence[int],
+    steepness: float,
+    columns_of: Callable[[Tensor], Tensor],
 ) -> Tensor:
+    """`columns_of` the angle from the edge; the sine has whole stripes there, which JPEG keeps best (25)."""
     side, device = strength_BKHW.shape[-1], strength_BKHW.device
     along = (torch.arange(side, dtype=torch.float32, device=device) + 0.5) * (2 * torch.pi * cycles / side)
-    columns, diagonals = torch.cos(along), torch.cos((along[:, None] + along) / 2**0.5)
+    columns, diagonals = columns_of(along), torch.cos((along[:, None] + along) / 2**0.5)
     signs = torch.tensor([on_columns, on_diagonals], dtype=torch.float32, device=device)[:, :, None, None]
     wave = strength_BKHW.clamp(min=0) * signs[0] * columns + strength_BKHW.clamp(max=0) * signs[1] * diagonals
     return torch.tanh(steepness * wave)

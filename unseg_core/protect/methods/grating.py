@@ -17,7 +17,8 @@ class. What tells two classes of one kind apart is the image, and that is learnt
 kinds of their own, and further ones share with those of them that cover least (docs/experiments.md, 16 and 18). Without
 colour there are eight kinds: four directions, and in each two that are not equally fine.
 Mirroring changes no kind. Those of `grating` begin at the same place in every image, which models find sooner where
-images are few; where classes cover the image that makes it worse, and there they begin anywhere (19).
+images are few; where classes cover the image that makes it worse, and there they begin anywhere (19). That place is the
+edge: so JPEG's blocks, which begin there too, keep most of them (25).
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Kinds:
     """By class, in the order of GratingNoise.class_order: there, back and so on."""
     no_target: Kind
     same_place: bool = False
-    """Stripes begin where they do in all other images; the mean of many shows them."""
+    """Stripes begin at the edge in every image; the mean of many shows them."""
     in_grey: Kinds | None = None
     """For files with one channel, which get the green channel's noise, where these are not learnt without colour."""
 
@@ -152,6 +153,7 @@ class GratingNoise(Method):
     """A method: stripes that say where objects are."""
 
     seed: int = 0
+    """Where stripes begin, unless they do at the edge."""
     name: str = "grating"
     kinds: Kinds = COLOUR
     class_order: tuple[int, ...] = ()
@@ -163,12 +165,15 @@ class GratingNoise(Method):
     def noise(self, image_HWC: np.ndarray, target: Target, image_id: str) -> np.ndarray:
         classes = class_map(target)
         kinds = [self.kinds.of(category, self.class_order) for category in classes.categories]
-        keys = () if self.kinds.same_place else (image_id,)
-        return striped(kinds, classes.index, seed=self.seed, keys=keys)
+        return striped(kinds, classes.index, None if self.kinds.same_place else (self.seed, image_id))
 
 
-def striped(kinds: Sequence[Kind], index_HW: np.ndarray, *, seed: int, keys: tuple[str, ...]) -> np.ndarray:
-    """float32 3xHxW of -1 and 1: each pixel has the stripes of its index. Seed and keys say where they begin."""
+def striped(kinds: Sequence[Kind], index_HW: np.ndarray, begin: tuple[int, str] | None) -> np.ndarray:
+    """float32 3xHxW of -1 and 1: each pixel has the stripes of its index.
+
+    Args:
+        begin: a seed and an image's id, which say where; None: at the edge.
+    """
     height, width = index_HW.shape
     noise = np.empty((3, height, width), dtype=np.float32)
     different = list(dict.fromkeys(kinds))
@@ -176,7 +181,7 @@ def striped(kinds: Sequence[Kind], index_HW: np.ndarray, *, seed: int, keys: tup
     for number, kind in enumerate(different):
         own = kind_HW == number
         for stripes in kind:
-            random = stream("grating", seed, stripes.direction, str(stripes.hue), *keys)
+            random = begin and stream("grating", begin[0], stripes.direction, str(stripes.hue), begin[1])
             wave_HW = _wave(stripes, height, width, random)
             for channel, sign in zip(noise, stripes.hue, strict=True):
                 if sign:
@@ -184,12 +189,12 @@ def striped(kinds: Sequence[Kind], index_HW: np.ndarray, *, seed: int, keys: tup
     return noise
 
 
-def _wave(stripes: Stripes, height: int, width: int, random: np.random.Generator) -> np.ndarray:
+def _wave(stripes: Stripes, height: int, width: int, random: np.random.Generator | None) -> np.ndarray:
     """float32 of -1 and 1 that broadcasts to HxW."""
     side = max(height, width)
     down, across = np.arange(height)[:, None], np.arange(width)[None, :]
-    first, second = random.integers(PARTS, size=2).tolist()
-    falls = bool(random.integers(2))  # mirrored, one diagonal is the other
+    first, second = random.integers(PARTS, size=2).tolist() if random else (0, 0)
+    falls = bool(random.integers(2)) if random else True  # mirrored, one diagonal is the other
     cycles = max(1, min(stripes.cycles, side // stripes.shortest))
     if stripes.direction == "rows":
         return square_wave(down, PARTS * cycles, side, first)
