@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 from conftest import write_pairs
 from test_protect import protect
 
-from benchmarks import noise_left
+ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_shares_by_the_size_of_objects(
-    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source = write_pairs(tmp_path / "source", 3, rng)
+def noise_left(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks.noise_left", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_shares_by_the_size_of_objects(tmp_path: Path, rng: np.random.Generator) -> None:
+    source, copy = write_pairs(tmp_path / "source", 3, rng), tmp_path / "copy"
     (source / "images" / "photo 02.png").write_bytes(b"no image")
-    protect(source, tmp_path / "copy")
-    arguments = [str(source), str(tmp_path / "copy"), "--size", "48", "--defences", "resize:1", "gaussian:3"]
-    monkeypatch.setattr(sys, "argv", ["noise_left", *arguments])
-    noise_left.main()
-    head, _, *rows = capsys.readouterr().out.splitlines()
+    protect(source, copy)
+    done = noise_left(source, copy, "--size", 48, "--defences", "resize:1", "gaussian:3")
+    assert done.returncode == 0, done.stderr
+    head, _, *rows = done.stdout.splitlines()
     assert head == "| objects, of the side | pixels | noise | resize:1 | rest | gaussian:3 | rest |"
-    cells = {
-        row.split(" | ")[0].strip("| "): [float(cell.replace(",", "")) for cell in row.strip("| ").split(" | ")[1:]]
-        for row in rows
-    }
+    table = [row.strip("| ").split(" | ") for row in rows]
+    cells = {name: [float(cell.replace(",", "")) for cell in rest] for name, *rest in table}
     assert set(cells) == {"0.16 to 1", "elsewhere"}
     assert cells["elsewhere"][1] < cells["0.16 to 1"][1] < 8
     assert sum(one[0] for one in cells.values()) == 2 * 48 * 48
@@ -36,7 +36,7 @@ def test_shares_by_the_size_of_objects(
         assert smooth < 0.3
 
 
-def test_a_rule_of_training_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["noise_left", "source", "copy", "--defences", "adversarial:8"])
-    with pytest.raises(SystemExit, match="rule of training"):
-        noise_left.main()
+def test_a_rule_of_training_is_refused() -> None:
+    done = noise_left("source", "copy", "--defences", "adversarial:8")
+    assert done.returncode == 1
+    assert "rule of training" in done.stderr
