@@ -13,13 +13,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from PIL import Image
 from scipy import ndimage
 
 from unseg_core import storage
-from unseg_core.data.layouts import Layout
 from unseg_core.data.sample import annotation_for, select_target
 from unseg_core.degradations import LEVELS, Transform
+from unseg_core.evaluate.dataset import shrunk
 from unseg_core.evaluate.defences import parse_defences
 from unseg_core.images import decode_image
 from unseg_core.protect.manifest import open_manifest, settings_from
@@ -53,7 +52,7 @@ def pairs(source: str, copy: str, size: int, count: int) -> Iterator[tuple[torch
     """Original and copy, float32 [1, 3, size, size] in [0, 1], and the numbers of rows of the table [size, size]."""
     summary, lines = open_manifest(copy)
     settings = settings_from(summary["settings"])
-    layout: Layout = open_original(settings, source)
+    layout = open_original(settings, source)
     protected = {line.id: line.output for line in lines if line.status == "protected"}
     for sample in layout.samples():
         if not count:
@@ -65,13 +64,13 @@ def pairs(source: str, copy: str, size: int, count: int) -> Iterator[tuple[torch
         original = decode_image(storage.read_file(storage.join(layout.root, sample.image)), sample.image).pixels
         changed = decode_image(storage.read_file(storage.join(copy, output)), output).pixels
         mask = select_target(annotation_for(sample, original), settings.targets, settings.classes).mask
-        small = Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST)
-        yield seen(original, size), seen(changed, size), rows_of(np.asarray(small))
+        before, small = shrunk(original, mask, size)
+        after, _ = shrunk(changed, mask, size)
+        yield tensor_of(before), tensor_of(after), rows_of(small)
 
 
-def seen(pixels_HW3: np.ndarray, size: int) -> torch.Tensor:
-    resized = Image.fromarray(pixels_HW3).resize((size, size), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None].float() / LEVELS
+def tensor_of(pixels_HW3: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(pixels_HW3.copy()).permute(2, 0, 1)[None].float() / LEVELS
 
 
 def rows_of(mask_HW: np.ndarray) -> np.ndarray:
@@ -94,11 +93,17 @@ def add(
     """Of every row and defence: left x noise, noise x noise, left x left, values."""
     noise = levels(after - before)
     for number, transform in enumerate(transforms):
-        left = levels(transform(after) - transform(before))
+        left = levels(defended(transform, after) - defended(transform, before))
         for row in np.unique(places):
             here, there = noise[:, places == row], left[:, places == row]
             name = "elsewhere" if row == 0 else f"{SIZES[row - 1]:g} to {min(SIZES[row], 1):g}"
             sums[name][number] += [(here * there).sum(), (here**2).sum(), (there**2).sum(), here.size]
+
+
+def defended(transform: Transform, image: torch.Tensor) -> torch.Tensor:
+    """Random noise of a defence is the same for the original and its copy."""
+    torch.manual_seed(0)
+    return transform(image)
 
 
 def levels(difference: torch.Tensor) -> np.ndarray:

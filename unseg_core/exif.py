@@ -14,7 +14,8 @@ THUMBNAIL_START, THUMBNAIL_LENGTH = 0x0201, 0x0202
 def without_thumbnail(exif: bytes) -> bytes:
     """The same tags, but that nothing leads to the second directory, and its picture is gone.
 
-    EXIF that is damaged before that is returned as it is: no reader finds a picture in it either.
+    Nothing is written anew, as libraries do, because offsets inside makers' notes would no longer fit. EXIF that is
+    damaged before that is returned as it is: no reader finds a picture in it either.
     Source: EXIF 2.32, 4.5.2 to 4.5.8.
     """
     start = len(exif) - len(exif.removeprefix(PREFIX).removeprefix(PREFIX))

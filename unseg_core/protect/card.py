@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from unseg_core.protect.manifest import Line, Settings, Totals
 from unseg_core.protect.other_pictures import OtherPictures
 
@@ -35,10 +37,8 @@ adds what the manifest states for each file. The small pictures that cameras put
 def _failures(totals: Totals) -> str:
     if not totals.failed:
         return ""
-    named = "".join(f"- {_failure(line)}\n" for line in totals.failures)
-    rest = totals.failed - len(totals.failures)
-    more = f"- and {rest} more, see `manifest.jsonl`\n" if rest else ""
-    return f"\n## Failed images (not written)\n\n{named}{more}"
+    named = [_failure(line) for line in totals.failures]
+    return _section("Failed images (not written)", named, totals.failed, ", see `manifest.jsonl`")
 
 
 def _failure(line: Line) -> str:
@@ -50,7 +50,11 @@ def _failure(line: Line) -> str:
 def _unprotected(others: OtherPictures) -> str:
     if not others.count:
         return ""
-    named = "".join(f"- `{path}`\n" for path in others.named)
-    rest = others.count - len(others.named)
-    more = f"- and {rest} more\n" if rest else ""
-    return f"\n## Other pictures, videos and archives (as in the original)\n\n{named}{more}"
+    named = [f"`{path}`" for path in others.named]
+    return _section("Other pictures, videos and archives (as in the original)", named, others.count)
+
+
+def _section(title: str, named: Sequence[str], count: int, where: str = "") -> str:
+    """A list of the first ones; `where` says where the others are."""
+    lines = [*named, f"and {count - len(named)} more{where}"] if count > len(named) else named
+    return f"\n## {title}\n\n" + "".join(f"- {line}\n" for line in lines)
