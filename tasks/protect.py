@@ -14,7 +14,7 @@ from tasks.work import work_folder
 from unseg_core import __version__, storage
 from unseg_core.data.dataset import open_dataset
 from unseg_core.model.fingerprint import generator_sha256
-from unseg_core.protect.choice import class_order_for, cycles_for
+from unseg_core.protect.choice import Examination
 from unseg_core.protect.engine import protect_with
 from unseg_core.protect.execution import choose_engine, execution_of
 from unseg_core.protect.manifest import Settings
@@ -35,15 +35,18 @@ def main(arguments: list[str]) -> int:
     generator = GENERATOR if method_name == "unseg" else None
     layout, dataset = open_dataset(dataset, f"data/datasets/{name}")
     dataset = replace(dataset, annotations=recorded_annotations(layout.root, dataset.annotations))
+    examination = Examination(layout, dataset.targets)
     settings = Settings.of(
         dataset,
         params.protect,
         method=method_name,
         generator_sha256=generator_sha256(generator) if generator else None,
         precision=precision,
-        class_order=class_order_for(method_name, layout, dataset.targets),
-        cycles=cycles_for(method_name, layout, dataset.targets),
+        class_order=examination.class_order(method_name),
+        cycles=examination.cycles(method_name),
     )
+    if warning := examination.warning(method_name):
+        print(f"{name}: {warning}", file=sys.stderr)
     made_by = {**asdict(settings), "version": __version__}
     work = work_folder(f"protect-{name}-{method_name}", made_by, [Path(layout.root)])
     how = execution_of(params.protect, threads=params.runtime.threads)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from unseg_core.cli import app
 from unseg_core.data.layouts import open_layout
-from unseg_core.protect.choice import EXAMINED, class_order_for, cycles_for, suitable_gratings
+from unseg_core.protect.choice import EXAMINED, Examination
 from unseg_core.stripes import CYCLES, CYCLES_FOR_SMALL
 
 SIDE = 24
@@ -46,13 +46,13 @@ def test_class_gratings_where_several_classes_cover_the_images(
     tmp_path: Path, covered: float, classes: int, targets: str, method: str
 ) -> None:
     write_maps(tmp_path / "data", count=4, covered=covered, classes=classes)
-    assert suitable_gratings(open_layout("folder", str(tmp_path / "data")), targets) == method
+    assert Examination(open_layout("folder", str(tmp_path / "data")), targets).gratings() == method
 
 
 @pytest.mark.parametrize("name", ["voc", "coco", "nwpu", "kvasir"])
 def test_objects_in_surroundings_get_one_kind(tmp_path: Path, name: str) -> None:
     MAKERS[name](tmp_path / "data")
-    assert suitable_gratings(open_layout(name, str(tmp_path / "data")), "all") == "grating"
+    assert Examination(open_layout(name, str(tmp_path / "data")), "all").gratings() == "grating"
 
 
 def test_it_is_the_images_as_a_whole_that_count(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_it_is_the_images_as_a_whole_that_count(tmp_path: Path) -> None:
     for number in range(5, count, 10):
         (tmp_path / "data" / "masks" / f"{number:03}.png").write_bytes(b"no image")
     layout = open_layout("folder", str(tmp_path / "data"))
-    assert {suitable_gratings(layout, "all") for _ in range(2)} == {"grating"}
+    assert {Examination(layout, "all").gratings() for _ in range(2)} == {"grating"}
 
 
 def test_the_choice_is_recorded_and_a_named_method_is_kept(tmp_path: Path) -> None:
@@ -74,6 +74,7 @@ def test_the_choice_is_recorded_and_a_named_method_is_kept(tmp_path: Path) -> No
         done = CliRunner().invoke(app, ["protect", str(source), str(copy), *arguments])
         assert done.exit_code == 0, done.output
         assert json.loads((copy / "manifest.json").read_text())["settings"]["method"] == method
+        assert ("several classes cover the images" in done.stderr) == (method == "grating")
 
 
 def test_classes_are_ordered_by_what_they_cover(tmp_path: Path) -> None:
@@ -85,9 +86,9 @@ def test_classes_are_ordered_by_what_they_cover(tmp_path: Path) -> None:
         Image.fromarray(rows).save(root / "masks" / f"{number:03}.png")
     (root / "masks" / "005.png").write_bytes(b"no image")
     layout = open_layout("folder", str(root))
-    assert class_order_for("class-grating", layout, "all") == (3, 5, 1)
-    assert class_order_for("class-grating", layout, "class 1,class 5") == (5, 1)
-    assert class_order_for("grating", layout, "all") == ()
+    assert Examination(layout, "all").class_order("class-grating") == (3, 5, 1)
+    assert Examination(layout, "class 1,class 5").class_order("class-grating") == (5, 1)
+    assert Examination(layout, "all").class_order("grating") == ()
 
 
 def test_the_order_of_classes_is_recorded_and_followed(tmp_path: Path) -> None:
@@ -128,8 +129,9 @@ def write_objects(root: Path, *sides: int) -> Path:
 def test_stripes_are_finer_where_objects_are_small(tmp_path: Path, sides: tuple[int, ...], cycles: int) -> None:
     """By the share of what small ones cover; damaged masks do not count."""
     layout = open_layout("folder", str(write_objects(tmp_path, *sides)))
-    assert cycles_for("grating", layout, "all") == cycles_for("unseg", layout, "all") == cycles
-    assert cycles_for("class-grating", layout, "all") == cycles_for("uniform", layout, "all") == CYCLES
+    examination = Examination(layout, "all")
+    assert examination.cycles("grating") == examination.cycles("unseg") == cycles
+    assert examination.cycles("class-grating") == examination.cycles("uniform") == CYCLES
 
 
 @pytest.mark.parametrize("method", ["grating", "unseg"])

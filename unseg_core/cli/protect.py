@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from unseg_core.cli.command import FAILED, OK, Json, names, run, show
 
 if TYPE_CHECKING:
     from unseg_core.data.layouts import Layout
+    from unseg_core.protect.choice import Examination
     from unseg_core.protect.manifest import Settings
 
 
@@ -73,6 +75,7 @@ def protect(
         from unseg_core.data.layouts import open_layout
         from unseg_core.data.sample import resolve_targets
         from unseg_core.params import RuntimeParams, build
+        from unseg_core.protect.choice import Examination
         from unseg_core.protect.engine import check_source, check_target, protect_with
         from unseg_core.protect.execution import Execution, choose_engine
         from unseg_core.protect.methods import prepare_for
@@ -91,15 +94,19 @@ def protect(
             whole=prompt == "whole",
         )
         wanted = resolve_targets(targets, opened.classes, opened.class_ids)
-        how_made = method or _suitable(opened, wanted, generator, prompt)
+        examination = Examination(opened, wanted)
+        how_made = method or _suitable(examination, generator, prompt)
         file = _generator_file(how_made, generator)
         where, number = prepare_for(how_made, build(RuntimeParams, {"device": device, "precision": precision}, ""))
         chosen: dict[str, Any] = {"targets": wanted, "prompt": prompt, "method": how_made, "image_format": image_format}
         chosen |= {"precision": number, "split": split or "", "masks": recorded_masks(source, masks)}
         chosen["annotations"] = recorded_annotations(source, annotations)
-        settings = _settings(opened, file, {**chosen, "no_target": no_target, "seed": seed}, epsilon, epsilon_bg)
+        chosen |= {"no_target": no_target, "seed": seed}
+        settings = _settings(opened, examination, file, chosen, epsilon, epsilon_bg)
         check_source(opened, settings)
         check_target(source, copy)
+        if warning := examination.warning(how_made):
+            print(f"warning: {warning}", file=sys.stderr)
         recipe = Recipe.of(settings, generator=file, device=where)
         how: dict[str, Any] = {"engine": engine, "workers": workers, "batch_size": batch_size, "processes": processes}
         execution = build(Execution, {**how, "ray_address": ray_address}, "")
@@ -122,11 +129,9 @@ def _one_target(target: str, out: str) -> str:
     return target or out
 
 
-def _suitable(opened: Layout, targets: str, generator: str | None, prompt: str) -> str:
+def _suitable(examination: Examination, generator: str | None, prompt: str) -> str:
     """The method for those who name none."""
-    from unseg_core.protect.choice import suitable_gratings
-
-    return "unseg" if generator or prompt == "whole" else suitable_gratings(opened, targets)
+    return "unseg" if generator or prompt == "whole" else examination.gratings()
 
 
 def _generator_file(method: str, generator: str | None) -> Path | None:
@@ -142,12 +147,16 @@ def _generator_file(method: str, generator: str | None) -> Path | None:
 
 
 def _settings(
-    opened: Layout, generator: Path | None, chosen: dict[str, Any], epsilon: float, epsilon_bg: float
+    opened: Layout,
+    examination: Examination,
+    generator: Path | None,
+    chosen: dict[str, Any],
+    epsilon: float,
+    epsilon_bg: float,
 ) -> Settings:
     """Checked by the same dataclasses that check params.yaml."""
     from unseg_core.model.fingerprint import generator_sha256
     from unseg_core.params import DatasetParams, ProtectParams, build
-    from unseg_core.protect.choice import class_order_for, cycles_for
     from unseg_core.protect.manifest import Settings
 
     dataset = build(
@@ -164,8 +173,8 @@ def _settings(
     how = build(ProtectParams, {key: chosen[key] for key in ("image_format", "no_target", "seed")}, "")
     sha256 = generator_sha256(generator) if generator else None
     named = {key: chosen[key] for key in ("method", "precision", "masks")}
-    named["class_order"] = class_order_for(chosen["method"], opened, chosen["targets"])
-    named["cycles"] = cycles_for(chosen["method"], opened, chosen["targets"])
+    named["class_order"] = examination.class_order(chosen["method"])
+    named["cycles"] = examination.cycles(chosen["method"])
     return Settings.of(dataset, how, generator_sha256=sha256, **named)
 
 

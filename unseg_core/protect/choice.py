@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -25,49 +27,72 @@ SMALL_SHARE = 0.2
 DAVIS they have a sixtieth, in aerial photographs (NWPU VHR-10) two fifths."""
 
 
-def suitable_gratings(layout: Layout, targets: str) -> str:
-    """`class-grating` where several classes cover the images, else `grating`."""
-    if len(layout.classes) < 2:
-        return "grating"
-    areas = _areas(layout, targets)
-    covered = areas[1:].sum() > COVERED * areas.sum()
-    return "class-grating" if covered and np.count_nonzero(areas[1:]) > 1 else "grating"
+ONE_KIND = ("unseg", "grating", "dual-grating")
+"""Methods whose noise is the same for all classes."""
 
 
-def class_order_for(method: str, layout: Layout, targets: str) -> tuple[int, ...]:
-    """Numbers of the classes that are in the images, those that cover most first; empty for methods that need none."""
-    if method != "class-grating":
-        return ()
-    areas = _areas(layout, targets)
-    order = sorted(range(1, areas.size), key=lambda category: (-areas[category], category))
-    return tuple(category for category in order if areas[category])
+@dataclass(frozen=True, kw_only=True)
+class _Pixels:
+    """Counted in the examined images."""
+
+    areas: np.ndarray
+    """int64: those of each class, 0 for what is no target."""
+    small: int
+    """Those of small objects."""
 
 
-def cycles_for(method: str, layout: Layout, targets: str) -> int:
-    """Of stripes that are the same for all classes: finer ones where objects are small."""
-    if method not in ("unseg", "grating"):
-        return CYCLES
-    covered = small = 0
-    for target in _examined(layout, targets):
-        covered += int(target.mask.sum())
-        small += int(small_objects(target.mask).sum())
-    return CYCLES_FOR_SMALL if small > SMALL_SHARE * covered else CYCLES
+class Examination:
+    """What a few annotations say of a data set; they are read when the first question needs them, and once."""
 
+    def __init__(self, layout: Layout, targets: str) -> None:
+        self._layout, self._targets = layout, targets
 
-def _areas(layout: Layout, targets: str) -> np.ndarray:
-    """int64: pixels of each class, 0 for what is no target."""
-    areas = np.zeros(len(layout.classes) + 1, dtype=np.int64)
-    for target in _examined(layout, targets):
-        areas += np.bincount(target.labels.ravel(), minlength=areas.size)
-    return areas
+    def gratings(self) -> str:
+        """`class-grating` where several classes cover the images, else `grating`."""
+        if len(self._layout.classes) < 2:
+            return "grating"
+        areas = self._pixels.areas
+        covered = areas[1:].sum() > COVERED * areas.sum()
+        return "class-grating" if covered and np.count_nonzero(areas[1:]) > 1 else "grating"
 
+    def class_order(self, method: str) -> tuple[int, ...]:
+        """Numbers of the classes in the images, those that cover most first; empty for methods that need none."""
+        if method != "class-grating":
+            return ()
+        areas = self._pixels.areas
+        order = sorted(range(1, areas.size), key=lambda category: (-areas[category], category))
+        return tuple(category for category in order if areas[category])
 
-def _examined(layout: Layout, targets: str) -> Iterator[Target]:
-    for sample in _drawn(layout):
-        try:
-            yield select_target(sample.read_annotation(), targets, layout.classes)
-        except DataError:
-            continue
+    def cycles(self, method: str) -> int:
+        """Of stripes that are the same for all classes: finer ones where objects are small."""
+        if method not in ("unseg", "grating"):
+            return CYCLES
+        covered = int(self._pixels.areas[1:].sum())
+        return CYCLES_FOR_SMALL if self._pixels.small > SMALL_SHARE * covered else CYCLES
+
+    def warning(self, method: str) -> str:
+        """A sentence for those who chose a method that cannot hide these classes; empty for the others."""
+        if method not in ONE_KIND or self.gratings() != "class-grating":
+            return ""
+        return (
+            f"several classes cover the images, and the noise of {method} is the same for all of them, so models still "
+            "learn to tell them apart; the noise of class-grating differs by class"
+        )
+
+    @cached_property
+    def _pixels(self) -> _Pixels:
+        areas, small = np.zeros(len(self._layout.classes) + 1, dtype=np.int64), 0
+        for target in self._examined():
+            areas += np.bincount(target.labels.ravel(), minlength=areas.size)
+            small += int(small_objects(target.mask).sum())
+        return _Pixels(areas=areas, small=small)
+
+    def _examined(self) -> Iterator[Target]:
+        for sample in _drawn(self._layout):
+            try:
+                yield select_target(sample.read_annotation(), self._targets, self._layout.classes)
+            except DataError:
+                continue
 
 
 def _drawn(layout: Layout) -> list[Sample]:
