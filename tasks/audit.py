@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
     copy, source = f"data/protected/{name}/{params.audit.method}", f"data/datasets/{name}"
     original, _ = open_dataset(dataset, source)
     pair = open_pair(copy, original, settings_from(read_summary(copy)["settings"]))
-    work = work_folder(f"audit-{name}", work_name(pair, params.audit), [])
+    work = work_folder(f"audit-{name}", work_name(pair, params.audit, params.runtime), [])
     found = run_audit(pair, params.audit, params.runtime, work)
     # Seconds differ from run to run, and DVC compares metrics by their bytes.
     kept = {key: value for key, value in found.as_json().items() if key not in ("seconds", "versions")}

@@ -19,7 +19,8 @@ from unseg_core.evaluate.image_scores import score_rows
 from unseg_core.evaluate.run import SeedResult, evaluate_seeds
 from unseg_core.evaluate.scoring import METERS
 from unseg_core.evaluate.splits import open_splits
-from unseg_core.params import EXECUTION, DatasetParams, EvaluateParams, RunParams
+from unseg_core.params import EXECUTION, DatasetParams, EvaluateParams, RunParams, RuntimeParams
+from unseg_core.protect.manifest import read_summary
 from unseg_core.train.launch import launch, processes_wanted
 from unseg_core.train.processes import join_processes, processes_from
 
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> int | None:
     train, test = open_splits(
         original, copy, recipe, test_share=share, protected_share=one.protected_share, tested=tested
     )
-    work = _work(name, one, recipe, dataset)
+    work = _work(name, one, recipe, dataset, params.runtime)
     results = evaluate_seeds(train, test, dataset.classes, recipe, params.runtime, work, processes=processes)
     if not processes.first:
         return None
@@ -51,6 +52,8 @@ def main(arguments: list[str]) -> int | None:
     write_csv(f"plots/evaluate/{name}.csv", [asdict(point) for result in results for point in result.curve])
     write_csv(f"data/scores/{name}.csv", list(score_rows(results)))
     metrics = _metrics(name, one, recipe, dataset.classes, results)
+    if copy is not None:
+        metrics["manifest_sha256"] = read_summary(copy.root)["manifest_sha256"]
     write_json(f"metrics/evaluate/{name}.json", {**metrics, **counts})
     storage.remove_folder(work)
     score = f"{METERS[recipe.task][0]} {metrics['iou_mean']:.4f}"
@@ -58,11 +61,12 @@ def main(arguments: list[str]) -> int | None:
     return None
 
 
-def _work(name: str, one: RunParams, recipe: EvaluateParams, dataset: DatasetParams) -> Path:
+def _work(name: str, one: RunParams, recipe: EvaluateParams, dataset: DatasetParams, runtime: RuntimeParams) -> Path:
     """Named by what decides a seed's result, so that other seeds may be added."""
     settings = {key: value for key, value in asdict(recipe).items() if key not in ("seeds", *EXECUTION)}
     inputs = [Path("data/datasets", one.dataset), Path(one.train_on)]
-    return work_folder(f"evaluate-{name}", [settings, asdict(dataset), asdict(replace(one, evaluate={}))], inputs)
+    made_by = [settings, asdict(dataset), asdict(replace(one, evaluate={})), runtime.precision, runtime.device]
+    return work_folder(f"evaluate-{name}", made_by, inputs)
 
 
 def _method(one: RunParams) -> str:

@@ -17,7 +17,7 @@ from tasks import entry
 from tasks.dvc_results import LOCK_FILE, LockedStage, Point, StageMetrics, read_lock, result_stages, stage_metrics
 from tasks.parameters import PARAMS_FILE, load_params
 from tasks.register import GENERATOR, find_version, link_training, register_generator
-from tasks.tracking_store import GENERATOR_TAG, TrackingStore, open_store
+from tasks.tracking_store import GENERATOR_TAG, LIVE_TAG, TrackingStore, open_store
 from unseg_core.errors import UnsegError
 from unseg_core.model.registry_uri import SHA256_TAG
 from unseg_core.params import Params
@@ -82,11 +82,17 @@ def track_project(root: Path) -> TrackingSummary:
 
 
 def _is_tracked(store: TrackingStore, stage: LockedStage) -> bool:
-    """Whether a finished run has this result; runs that were cut off are deleted on the way."""
+    """Whether a finished run has this result; runs that were cut off are deleted on the way.
+
+    The one that a training has written is only released, to be taken again: nothing else has its losses by step.
+    """
     found = store.client.search_runs([store.experiment_id], f"tags.{KEY_TAG} = '{stage.key}'")
-    cut_off = [one.info.run_id for one in found if one.info.status != "FINISHED"]
-    for run_id in cut_off:
-        store.client.delete_run(run_id)
+    cut_off = [one for one in found if one.info.status != "FINISHED"]
+    for one in cut_off:
+        if LIVE_TAG in one.data.tags:
+            store.client.delete_tag(one.info.run_id, KEY_TAG)
+        else:
+            store.client.delete_run(one.info.run_id)
     return len(found) > len(cut_off)
 
 

@@ -485,10 +485,34 @@ def test_interrupted_audit_keeps_what_is_finished(discs: Path, tmp_path: Path, m
 
 
 def test_work_is_continued_only_by_the_same_audit(discs: Path) -> None:
-    name = work_name(pair_of(discs), AuditParams())
-    assert work_name(pair_of(discs), AuditParams(minutes=1, threshold=0.1, seeds=(0, 1))) == name
-    assert work_name(pair_of(discs), AuditParams(views=9)) != name
-    assert work_name(pair_of(discs, "none"), AuditParams()) != name
+    name = work_name(pair_of(discs), AuditParams(), RuntimeParams())
+    assert work_name(pair_of(discs), AuditParams(minutes=1, threshold=0.1, seeds=(0, 1)), RuntimeParams()) == name
+    assert work_name(pair_of(discs), AuditParams(views=9), RuntimeParams()) != name
+    assert work_name(pair_of(discs, "none"), AuditParams(), RuntimeParams()) != name
+
+
+def test_other_labels_or_another_device_are_other_trainings(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert work_name(pair_of(discs), AuditParams(), RuntimeParams(precision="bf16")) != work_name(
+        pair_of(discs), AuditParams(), RuntimeParams()
+    )
+    trainer = Trainer(monkeypatch)
+    audit(discs, tmp_path / "work")
+    first = len(trainer.asked)
+    audit(discs, tmp_path / "work")
+    assert len(trainer.asked) == first
+    changed = shutil.copytree(discs, tmp_path / "discs")
+    for mask in (changed / "source" / "masks").iterdir():
+        Image.fromarray(np.asarray(Image.open(mask))[::-1]).save(mask)
+    audit(changed, tmp_path / "work")
+    assert len(trainer.asked) == 2 * first
+
+
+def test_what_is_typed_goes_before_a_file(discs: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, command(discs, "strong", tmp_path, "--json", "--threshold", "7", threshold=0.4))
+    assert done.exit_code == 2
+    assert "audit.threshold is 7.0" in json.loads(done.stdout)["error"]
 
 
 def test_cost_does_not_grow_with_the_data() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 from conftest import PROJECT, write_pairs
+from PIL import Image
 from tiny_layouts import make_nwpu
 from typer.testing import CliRunner
 
@@ -99,6 +100,36 @@ def test_the_report_on_a_copy_takes_the_results(photos: Path, tmp_path: Path) ->
     broken = {**result, "versions": [{**clean, "method": None}]}
     results.write_text(json.dumps(broken))
     assert "'method' must be a text" in ran(*report, "--evaluation", str(results), code=2)["error"]
+
+
+def test_a_report_takes_no_results_of_another_copy(photos: Path, tmp_path: Path) -> None:
+    """By the same method; those of other methods stand beside it."""
+    for name, method in (("weak", "uniform"), ("other", "ar")):
+        options = ("--method", method, "--epsilon", "1", "--seed", "5")
+        ran("protect", str(photos / "photos"), str(tmp_path / name), *options)
+    settings = [text for one in RECIPE for text in ("--set", one)]
+    copies = [str(photos / "safe"), str(tmp_path / "weak"), str(tmp_path / "other")]
+    result = ran("evaluate", str(photos / "photos"), *copies, "--out", str(tmp_path / "out"), *settings)
+    report = ("--against", str(photos / "photos"), "--out", str(tmp_path / "report.html"))
+    for number, copy in enumerate(copies[:2], start=1):
+        found = ran("report", copy, *report, "--evaluation", str(tmp_path / "out" / "results.json"))
+        assert f"reach IoU {result['versions'][number]['mean']:.2f} on clean" in found["sentence"]
+    del result["versions"][1]
+    (tmp_path / "two.json").write_text(json.dumps(result))
+    refused = ran("report", copies[0], *report, "--evaluation", str(tmp_path / "two.json"), code=2)
+    assert "two.json is the evaluation of another copy" in refused["error"]
+
+
+def test_other_masks_and_splits_are_trained_anew(photos: Path, tmp_path: Path) -> None:
+    others = tmp_path / "masks"
+    others.mkdir()
+    for mask in sorted((photos / "photos" / "masks").iterdir()):
+        Image.fromarray(255 - np.asarray(Image.open(mask))).save(others / mask.name)
+    clean = ("evaluate", str(photos / "photos"), "--out", str(tmp_path / "out"))
+    settings = [text for one in RECIPE for text in ("--set", one)]
+    first = ran(*clean, *settings)
+    assert ran(*clean, *settings, "--masks", str(others))["versions"] != first["versions"]
+    assert ran(*clean, *settings) == first
 
 
 def test_finished_seeds_are_used_again(photos: Path, tmp_path: Path) -> None:

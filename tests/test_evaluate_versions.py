@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import write_pairs
 from PIL import Image
-from tiny_layouts import make_nwpu
+from tiny_layouts import make_nwpu, make_voc
 
 from unseg_core.data.dataset import open_dataset, open_tested
 from unseg_core.data.layouts import open_layout
@@ -46,6 +46,14 @@ def copy_of(source: Path, target: Path) -> Layout:
 def pair(tmp_path: Path, rng: np.random.Generator) -> tuple[Layout, Layout]:
     source = write_pairs(tmp_path / "source", 20, rng)
     return folder(source), copy_of(source, tmp_path / "copy")
+
+
+def test_images_of_both_splits_are_refused(tmp_path: Path) -> None:
+    make_voc(tmp_path / "voc")
+    both = open_layout("voc", str(tmp_path / "voc"))
+    some = open_layout("voc", str(tmp_path / "voc"), split="train")
+    with pytest.raises(DataError, match="are in the split to train on and in the one to test on"):
+        open_splits(both, None, RECIPE, test_share=0, tested=some)
 
 
 def test_shares_are_nested() -> None:

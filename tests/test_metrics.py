@@ -28,6 +28,12 @@ from unseg_core.evaluate.targets import objects_of, objects_of_labels, square_im
 Box = tuple[int, int, int, int]
 
 
+def test_nothing_to_find_and_nothing_found_is_nothing() -> None:
+    meter = IouMeter(["disc"])
+    meter.update(torch.zeros(1, 4, 4, dtype=torch.long), torch.zeros(1, 4, 4, dtype=torch.long))
+    assert (meter.result(), meter.dice()) == ((0.0, {"background": 1.0}), 0.0)
+
+
 def rectangle(box: Box, height: int = 100, width: int = 120) -> np.ndarray:
     """True from (x0, y0) to before (x1, y1)."""
     mask = np.zeros((height, width), dtype=bool)

@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 from tasks import tracking
 from tasks.register import register_stage
 from tasks.tracking import track_project
-from tasks.tracking_store import tracking_uri
+from tasks.tracking_store import GENERATOR_TAG, LIVE_TAG, open_store, tracking_uri
 from unseg_core.cli import app
 from unseg_core.errors import DataError, ParameterError, UnsegError, WeightsError
 from unseg_core.model.generator import Generator
@@ -242,6 +242,23 @@ def test_a_cut_off_run_is_made_again(project: Path, monkeypatch: pytest.MonkeyPa
     assert killed.info.status == "RUNNING"
     assert track_project(project).created == STAGES
     check_runs(project)
+
+
+def test_a_cut_leaves_the_run_that_a_training_has_written(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sha256 = json.loads((project / "metrics" / "train.json").read_text())["generator_sha256"]
+    with open_store(project, "test") as store:
+        tags = {LIVE_TAG: "work", GENERATOR_TAG: sha256}
+        live = store.client.create_run(store.experiment_id, tags=tags, run_name="train")
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking, "_log_files", stop)
+        with pytest.raises(KeyboardInterrupt):
+            track_project(project)
+    track_project(project)
+    assert runs_of(project)["train"].info.run_id == live.info.run_id
 
 
 def test_a_stage_that_has_not_run_is_pending(project: Path) -> None:

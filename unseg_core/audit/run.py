@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from unseg_core.audit.pair import Loaded, Pair, divide, load_both
 from unseg_core.audit.ratio import Trials, ratio_of
@@ -96,13 +97,15 @@ SHOWN = (
 """Of the recipe, in the result."""
 
 
-def work_name(pair: Pair, params: AuditParams) -> str:
+def work_name(pair: Pair, params: AuditParams, runtime: RuntimeParams) -> str:
     """A name for the folder of finished trainings: equal only where they can be continued.
 
-    Minutes and threshold may change: finished trainings are those of any time.
+    Those with other labels have folders of their own in it. Minutes and threshold may change: finished trainings are
+    those of any time.
     """
     chosen = {f.name: getattr(params, f.name) for f in fields(AuditParams) if f.name not in LATER}
-    what = [pair.summary["manifest_sha256"], list(pair.source.classes), chosen, versions()]
+    where = [runtime.device, runtime.precision]
+    what = [pair.summary["manifest_sha256"], list(pair.source.classes), chosen, where, versions()]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -157,6 +160,14 @@ def _first(images: LabelledImages, count: int) -> LabelledImages:
     return LabelledImages(images=images.images[:count], labels=images.labels[:count], ids=images.ids[:count])
 
 
+def _digest(*labels: torch.Tensor) -> str:
+    """The manifest knows the images, and not what is in them by which masks."""
+    found = hashlib.sha256()
+    for one in labels:
+        found.update(one.numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
 class _Rounds:
     """Trainings in turn, and what they found."""
 
@@ -178,6 +189,7 @@ class _Rounds:
 
     def train(self, train: Loaded, test: LabelledImages) -> Verdict | None:
         """Seed after seed, so that an end at any time leaves whole comparisons; a verdict if two do not fit."""
+        self.work /= _digest(train.source.labels, test.labels)
         begun = 0
         for seed in self.recipe.seeds:
             for arm, found in self.found.items():

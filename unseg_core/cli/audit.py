@@ -29,10 +29,13 @@ AUDITS = Path("~/.cache/unseg/audits")
 def audit(
     copy: Annotated[str, typer.Argument(help="Folder of the protected copy.")],
     against: Annotated[str, typer.Option(help="Folder of the data set that it was made from.")],
-    minutes: Annotated[float, typer.Option(help="No seed is begun that would not end within this time.")] = 10.0,
+    minutes: Annotated[
+        float | None, typer.Option(help="No seed is begun that would not end within this time; 10 if not said.")
+    ] = None,
     threshold: Annotated[
-        float, typer.Option(help="Share of the clean models' score that models of the copy may reach.")
-    ] = 0.5,
+        float | None,
+        typer.Option(help="Share of the clean models' score that models of the copy may reach; 0.5 if not said."),
+    ] = None,
     layout: Annotated[str | None, typer.Option(help="Of the source, if not as the manifest says.")] = None,
     classes: Annotated[str | None, typer.Option(help="NAME,NAME: as the copy was made with, to be sure.")] = None,
     masks: SourceMasks = None,
@@ -40,7 +43,7 @@ def audit(
     annotations: SourceAnnotations = None,
     params: Annotated[Path | None, typer.Option(help="YAML file with sections audit and runtime.")] = None,
     setting: Settings = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str | None, typer.Option(help="auto (if not said), cpu or cuda.")] = None,
     work: Annotated[Path, typer.Option(help="Where finished trainings are kept until the end.")] = AUDITS,
     out: Annotated[Path | None, typer.Option(help="JSON file of the result, for `unseg report`.")] = None,
     as_json: Json = False,
@@ -61,14 +64,17 @@ def audit(
         from unseg_core.protect.origin import open_original
 
         chosen = read_settings(params, setting or [], ("audit", "runtime"))
-        how = build(AuditParams, {"minutes": minutes, "threshold": threshold, **chosen.get("audit", {})}, "audit")
-        runtime = build(RuntimeParams, {"device": device, **chosen.get("runtime", {})}, "runtime")
+        said = {"minutes": minutes, "threshold": threshold}
+        given = {name: value for name, value in said.items() if value is not None}
+        how = build(AuditParams, {**chosen.get("audit", {}), **given}, "audit")
+        on = {"device": device} if device is not None else {}
+        runtime = build(RuntimeParams, {**chosen.get("runtime", {}), **on}, "runtime")
         settings = settings_from(read_summary(copy)["settings"])
         over = replace(settings, layout=layout or settings.layout, classes=tuple(names(classes) or settings.classes))
         pair = open_pair(
             copy, open_original(over, against, masks=masks, split=split, annotations=annotations), settings
         )
-        folder = work.expanduser() / work_name(pair, how)
+        folder = work.expanduser() / work_name(pair, how, runtime)
         found = run_audit(pair, how, runtime, folder)
         if found.complete:
             storage.remove_folder(folder)

@@ -57,7 +57,9 @@ def evaluate(
         where["annotations"] = annotations
         versions = versions_of(layout, source, copies or [], protected_share or [1.0], **where)
         original = versions[0].original
-        tested = open_layout(original.name, source, classes=original.classes, split=test_split) if test_split else None
+        tested = None
+        if test_split:
+            tested = open_layout(original.name, source, classes=original.classes, masks=masks, split=test_split)
         comparison = Comparison(
             versions=versions,
             params=build(EvaluateParams, recipe, "evaluate"),

@@ -25,6 +25,7 @@ from unseg_core.evaluate.statistics import compare_paired, mean_and_deviation
 from unseg_core.evaluate.training import ALONE
 from unseg_core.params import EXECUTION, EvaluateParams, RuntimeParams, check_range
 from unseg_core.protect.manifest import read_summary
+from unseg_core.protect.origin import recorded_annotations, recorded_masks
 from unseg_core.train.processes import Processes, join_processes
 
 CLEAN = "clean"
@@ -40,6 +41,8 @@ class Version:
     copy: Layout | None = None
     """None: the original itself."""
     protected_share: float = 1.0
+    labels: tuple[str, str] = ("", "")
+    """Masks and annotations of the original, as protect.origin records them; empty: those in the layout's own place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +81,8 @@ def versions_of(
     """
     elsewhere = partial(open_layout, classes=classes, masks=masks, split=split, annotations=annotations)
     original = elsewhere(layout, source)
-    versions = [Version(name=CLEAN, original=original)]
+    labels = (recorded_masks(source, masks), recorded_annotations(source, annotations))
+    versions = [Version(name=CLEAN, original=original, labels=labels)]
     for root in copies:
         copy = elsewhere(original.name, root)
         for share in shares:
@@ -86,7 +90,8 @@ def versions_of(
             name = root.rstrip("/").rsplit("/", 1)[-1] + (f" {share:.0%}" if share < 1 else "")
             if name in {one.name for one in versions}:
                 raise ParameterError(f"two versions are called {name!r}; rename a folder")
-            versions.append(Version(name=name, original=original, copy=copy, protected_share=share))
+            version = Version(name=name, original=original, copy=copy, protected_share=share, labels=labels)
+            versions.append(version)
     return versions
 
 
@@ -166,6 +171,7 @@ def _fingerprint(comparison: Comparison, version: Version) -> str:
     runtime = {"precision": comparison.runtime.precision, "device": comparison.runtime.device}
     original = version.original
     data: list[object] = [original.name, list(original.classes), sorted(storage.list_sizes(original.root))]
+    data += [version.labels, [sample.id for sample in original.samples()]]
     if version.copy is not None:
         data += [read_summary(version.copy.root)["manifest_sha256"], version.protected_share]
     test = [sample.id for sample in comparison.tested.samples()] if comparison.tested else comparison.test_share
@@ -175,10 +181,12 @@ def _fingerprint(comparison: Comparison, version: Version) -> str:
 
 def _summary(version: Version, results: Sequence[SeedResult], reference: Sequence[SeedResult] | None) -> dict[str, Any]:
     mean, deviation = mean_and_deviation([one.iou for one in results])
+    copy = read_summary(version.copy.root) if version.copy else None
     summary: dict[str, Any] = {
         "name": version.name,
         "root": (version.copy or version.original).root,
-        "method": read_summary(version.copy.root)["settings"]["method"] if version.copy else CLEAN,
+        "method": copy["settings"]["method"] if copy else CLEAN,
+        "manifest_sha256": copy["manifest_sha256"] if copy else None,
         "protected_share": version.protected_share if version.copy else 0.0,
         "mean": mean,
         "deviation": deviation,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from unseg_core import storage
 from unseg_core.data.layouts import Layout
 from unseg_core.errors import DataError
-from unseg_core.protect.manifest import read_manifest, settings_from
+from unseg_core.protect.manifest import open_manifest, settings_from
 
 NAMED = 3
 """So many of what differs are named."""
@@ -20,10 +20,13 @@ def check_copy(original: Layout, copy: Layout, images: Sequence[str]) -> None:
         ManifestError: it has no complete manifest.
         DataError: it is the copy of something else.
     """
-    summary, lines = read_manifest(copy.root)
+    summary, lines = open_manifest(copy.root)
     _check_classes(copy.root, copy.classes, original)
-    check_manifest(copy.root, original, settings_from(summary["settings"]).classes, [line.id for line in lines])
-    sources = {line.image: line.source_sha256 for line in lines}
+    ids, sources = list[str](), dict[str, str | None]()
+    for line in lines:
+        ids.append(line.id)
+        sources[line.image] = line.source_sha256
+    check_manifest(copy.root, original, settings_from(summary["settings"]).classes, ids)
     for image in images:
         wanted = sources.get(image)
         if wanted is not None and storage.sha256_of(storage.join(original.root, image)) != wanted:

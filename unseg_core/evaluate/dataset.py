@@ -18,7 +18,7 @@ from unseg_core.errors import DataError
 from unseg_core.evaluate.batch import Batch, Draws
 from unseg_core.images import decode_image
 from unseg_core.model.parts import normalise
-from unseg_core.protect.manifest import SUMMARY, read_manifest
+from unseg_core.protect.manifest import SUMMARY, open_manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ def part_of(layout: Layout, *, test: bool, test_share: float) -> list[Sample]:
 def all_ids(layout: Layout, samples: list[Sample]) -> list[str]:
     """Ids of the original: from the manifest for a protected copy, else of the samples."""
     if storage.exists(storage.join(layout.root, SUMMARY)):
-        return [line.id for line in read_manifest(layout.root)[1]]
+        return [line.id for line in open_manifest(layout.root)[1]]
     return [sample.id for sample in samples]
 
 

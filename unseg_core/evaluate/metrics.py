@@ -53,7 +53,7 @@ class IouMeter:
         self.confusion.update(predicted_BHW, labels_BHW)
 
     def result(self) -> tuple[float, dict[str, float]]:
-        """Mean IoU over the object classes that occur (not the background), and the IoU of every class.
+        """Mean IoU over the object classes that occur (not the background; 0 if none does), and the IoU of every class.
 
         With one class this is the object's IoU, as usual for medical and interactive sets.
         """
@@ -68,4 +68,5 @@ class IouMeter:
 
 def _mean_of_objects(values: Tensor) -> float:
     objects = values[1:]
-    return float(objects[~objects.isnan()].mean())
+    found = objects[~objects.isnan()]
+    return float(found.mean()) if found.numel() else 0.0

@@ -56,10 +56,17 @@ def open_test(original: Layout, recipe: EvaluateParams, *, test_share: float, te
     """Clean images that no training sees.
 
     Raises:
-        DataError: there is none, or a file is damaged.
+        DataError: there is none, one is trained on too, or a file is damaged.
     """
     if tested is None:
         return open_placed([(original, one) for one in part_of(original, test=True, test_share=test_share)], recipe)
+    trained = {sample.image for sample in original.samples()}
+    both = [sample.image for sample in tested.samples() if sample.image in trained]
+    if both:
+        raise DataError(
+            f"{len(both)} images of {original.root}, such as {both[0]}, are in the split to train on and in the one to "
+            "test on; choose splits without common images"
+        )
     return open_placed([(tested, one) for one in part_of(tested, test=False, test_share=0)], recipe)
 
 

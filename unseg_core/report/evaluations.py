@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from unseg_core.errors import DataError
 from unseg_core.report.contents import Evaluation, SeedScore
 from unseg_core.report.load import read_evaluation_files
 from unseg_core.report.records import Record, read_json
@@ -11,21 +14,36 @@ from unseg_core.report.records import Record, read_json
 REMEDY = "name a file that `unseg evaluate` or the stage evaluate has written"
 
 
-def read_evaluations(path: Path, dataset: str) -> tuple[Evaluation, ...]:
-    """All evaluations of one file.
+def read_evaluations(path: Path, dataset: str, summary: Mapping[str, Any]) -> tuple[Evaluation, ...]:
+    """The evaluations of one file, without those of other copies by the same method.
 
     Args:
         path: results.json, or metrics/evaluate/RUN.json; a CSV file of the same name beside it, or in the same place
             below plots/, is the curve of a run.
         dataset: what the page calls the data set that results.json, which has only folders, is about.
+        summary: the manifest's, of the copy that the page is about.
 
     Raises:
-        DataError: the file is missing, or a field is missing or of another type.
+        DataError: the file is missing, a field is missing or of another type, or it has other copies only.
     """
     record = read_json(path, remedy=REMEDY)
-    if "versions" not in record.values:
-        return (_run(path),)
-    return tuple(_version(record, version, dataset) for version in record.records("versions"))
+    is_run = "versions" not in record.values
+    every = [record] if is_run else record.records("versions")
+    kept = [one for one in every if not _is_other_copy(one, summary)]
+    if len(kept) < len(every) and not any(_manifest_of(one) == summary["manifest_sha256"] for one in kept):
+        raise DataError(f"{path} is the evaluation of another copy; evaluate the one that the report is about")
+    return (_run(path),) if is_run else tuple(_version(record, one, dataset) for one in kept)
+
+
+def _is_other_copy(version: Record, summary: Mapping[str, Any]) -> bool:
+    """By the same method, of which a share may be trained on, and with another manifest."""
+    method = version.text("method").split(" ")[0]
+    return method == summary["settings"]["method"] and _manifest_of(version) not in (None, summary["manifest_sha256"])
+
+
+def _manifest_of(version: Record) -> object:
+    """None for the originals, and in files of older versions."""
+    return version.values.get("manifest_sha256")
 
 
 def _run(path: Path) -> Evaluation:
