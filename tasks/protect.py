@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
         class_order=examination.class_order(method_name),
         cycles=examination.cycles(method_name),
     )
-    if warning := examination.warning(method_name):
+    for warning in examination.warnings(method_name):
         print(f"{name}: {warning}", file=sys.stderr)
     made_by = {**asdict(settings), "version": __version__}
     work = work_folder(f"protect-{name}-{method_name}", made_by, [Path(layout.root)])
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     write_json(f"metrics/protect/{name}-{method_name}.json", _metrics(name, summary, verification))
     storage.replace_folder(work / "copy", Path("data/protected", name, method_name))
     storage.remove_folder(work)
-    return _verdict(name, summary["totals"]["failed"], verification)
+    return _verdict(name, summary["totals"], verification)
 
 
 def _metrics(name: str, summary: dict[str, Any], verification: Verification) -> dict[str, Any]:
@@ -79,12 +79,15 @@ def _metrics(name: str, summary: dict[str, Any], verification: Verification) -> 
     }
 
 
-def _verdict(name: str, failed: int, verification: Verification) -> int:
+def _verdict(name: str, totals: dict[str, int], verification: Verification) -> int:
     for difference in verification.differences[:20]:
         print(f"{name}: {difference}", file=sys.stderr)
+    failed, protected = totals["failed"], totals["protected"]
     if failed:
         print(f"{name}: {failed} images failed; manifest.jsonl says why", file=sys.stderr)
-    return FAILED if failed or verification.differences else OK
+    if not protected:
+        print(f"{name}: no image was protected; check targets and masks", file=sys.stderr)
+    return FAILED if failed or not protected or verification.differences else OK
 
 
 if __name__ == "__main__":

@@ -109,6 +109,13 @@ def test_the_order_of_classes_is_recorded_and_followed(tmp_path: Path) -> None:
     assert np.array_equal(copies[0][1:], copies[1][1:])
 
 
+def test_crowds_are_told(tmp_path: Path) -> None:
+    MAKERS["coco"](tmp_path / "data")
+    (warning,) = Examination(open_layout("coco", str(tmp_path / "data")), "all").warnings("grating")
+    assert "marked as crowds (iscrowd), which are not protected" in warning
+    assert "(1 in the images looked at" in warning
+
+
 def write_objects(root: Path, *sides: int) -> Path:
     """A folder of three images of 100 pixels, each with squares of these sides."""
     mask = np.zeros((100, 100), dtype=np.uint8)

@@ -108,6 +108,18 @@ def test_object_of_one_pixel_in_a_large_image_is_not_lost() -> None:
     assert mask_prompt(mask, 64).any()
 
 
+def test_small_objects_beside_a_large_one_are_not_lost() -> None:
+    mask, small = np.zeros((600, 3000), dtype=bool), np.zeros((600, 3000), dtype=bool)
+    mask[100:400, 200:900] = True
+    for place in range(1000, 2900, 100):
+        small[250:256, place + place // 300 : place + place // 300 + 5] = True
+    mask |= small
+    region, older = protected_region(mask), protected_region(mask, each_object=False)
+    assert region[small].mean() > 0.9
+    assert older[small].mean() < 0.5
+    assert np.array_equal(region & ~small, older & ~small)
+
+
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format=kind, **options)

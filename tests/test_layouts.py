@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +63,56 @@ def test_labels_read_as_binary_are_refused(tmp_path: Path) -> None:
         one_mask(tmp_path, np.arange(16, dtype=np.uint8).reshape(4, 4) % 3)
 
 
+@pytest.mark.parametrize("values", [(1, 255), (1, 2, 255), (76, 149), (100, 200), (20, 40, 60, 160)])
+def test_areas_that_a_threshold_would_lose_are_refused(tmp_path: Path, values: tuple[int, ...]) -> None:
+    """Labels beside the value of what is to be ignored, colours by their brightness, scaled labels, instances."""
+    labels = np.zeros((24, 24), dtype=np.uint8)
+    for number, value in enumerate(values):
+        labels[5 * number : 5 * number + 4, 3:20] = value
+    low = [value for value in values if value < 128]
+    with pytest.raises(DataError, match=re.escape(f"a.png has the values {low} in whole areas")):
+        one_mask(tmp_path, labels)
+
+
+def test_soft_edges_and_what_was_jpeg_are_no_labels(tmp_path: Path) -> None:
+    disc = np.hypot(*np.mgrid[-30:30, -30:30])
+    soft = (255 * np.clip((21 - disc) / 6, 0, 1)).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(255 * (disc < 20).astype(np.uint8)).save(buffer, format="JPEG", quality=10)
+    rough = np.asarray(Image.open(buffer))
+    hair = np.zeros((60, 60), dtype=np.uint8)
+    hair[:, 30], hair[:, 31] = 90, 160
+    for values, object_ in ((soft, soft > 127), (rough, rough > 127), (hair, hair == 160)):
+        (segment,) = one_mask(tmp_path, values).segments
+        assert np.array_equal(mask_of(segment), object_)
+
+
+def test_a_mask_is_what_is_seen_of_it(tmp_path: Path) -> None:
+    """Palettes of greys in any order, and pictures of one colour that are transparent around the object."""
+    object_ = np.zeros((24, 24), dtype=bool)
+    object_[5:15, 6:20] = True
+    inverted = Image.fromarray((~object_).astype(np.uint8), mode="L").convert("P")
+    inverted.putpalette([255, 255, 255, 0, 0, 0])
+    colour = Image.fromarray(object_.astype(np.uint8), mode="L").convert("P")
+    colour.putpalette([0, 0, 0, 128, 0, 0])
+    clear = Image.new("RGBA", (24, 24), (0, 0, 0, 0))
+    clear.putalpha(Image.fromarray(255 * object_.astype(np.uint8)))
+    save(tmp_path / "images" / "a.png", np.zeros((24, 24, 3), dtype=np.uint8))
+    (tmp_path / "masks").mkdir()
+    for picture in (inverted, colour, clear):
+        picture.save(tmp_path / "masks" / "a.png")
+        (sample,) = open_layout("folder", str(tmp_path)).samples()
+        assert np.array_equal(union_mask(sample.read_annotation()), object_)
+
+
+def test_a_jpeg_mask_without_light_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "images" / "a.png", np.zeros((16, 16, 3), dtype=np.uint8))
+    save(tmp_path / "masks" / "a.jpg", np.ones((16, 16), dtype=np.uint8))
+    (sample,) = open_layout("folder", str(tmp_path)).samples()
+    with pytest.raises(DataError, match=r"a.jpg has the values \[1\] and none above 127"):
+        sample.read_annotation()
+
+
 def test_label_map_becomes_segments_with_ignore_as_crowd(tmp_path: Path) -> None:
     values = np.array([[0, 1, 2, 255]] * 4, dtype=np.uint8)
     annotation = one_mask(tmp_path, values, ("cat", "dog"))
@@ -107,6 +159,41 @@ def test_masks_with_an_ending_of_their_own(tmp_path: Path, folders: tuple[str, s
         assert union_mask(sample.read_annotation()).any()
     (tmp_path / folders[0] / "photo 01.png").unlink()
     assert open_layout("folder", str(tmp_path)).orphans() == [str(tmp_path / folders[1] / f"photo 01{suffix}.png")]
+
+
+@pytest.mark.parametrize("masked", [("cell_1",), ("cell", "cell_1", "cell_2")])
+def test_an_ending_that_images_have_too(tmp_path: Path, masked: tuple[str, ...]) -> None:
+    for name in ("cell", "cell_1", "cell_2"):
+        save(tmp_path / "images" / f"{name}.png", np.zeros((4, 4, 3), dtype=np.uint8))
+    for name in masked:
+        save(tmp_path / "masks" / f"{name}_mask.png", np.full((4, 4), 255, dtype=np.uint8))
+    layout = open_layout("folder", str(tmp_path))
+    assert layout.orphans() == []
+    assert [s.id for s in layout.samples() if s.files == (f"masks/{s.id}_mask.png",)] == list(masked)
+    assert all(s.id in masked or not s.files for s in layout.samples())
+
+
+def test_folders_of_masks_that_cannot_be_read(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", np.zeros((4, 4, 3), dtype=np.uint8))
+    save(tmp_path / "a_mask.png", np.zeros((4, 4), dtype=np.uint8))
+    with pytest.raises(DataError, match="is the folder of the masks and has no images besides; move them apart"):
+        open_layout("folder", str(tmp_path), masks=str(tmp_path))
+    save(tmp_path / "masks" / "a.gif", np.zeros((4, 4), dtype=np.uint8))
+    with pytest.raises(DataError, match=r"masks holds no mask that is read .* such as a\.gif"):
+        open_layout("folder", str(tmp_path))
+
+
+def test_masks_that_are_named_below_the_data_set_are_its_own(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path, 2, np.random.default_rng(0))
+    (root / "masks").rename(root / "labels")
+    first, _ = open_layout("folder", str(root), masks=str(root / "labels")).samples()
+    assert first.files == ("labels/photo 00.png",)
+
+
+def test_classes_without_a_background(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path, 1, np.random.default_rng(0))
+    (root / "classes.json").write_text(json.dumps({"1": "cat", "2": "dog"}))
+    assert open_layout("folder", str(root)).classes == ("cat", "dog")
 
 
 def test_one_mask_that_fits_is_the_rule(tmp_path: Path) -> None:

@@ -54,6 +54,18 @@ def test_crowds_are_ignored_and_not_protected(tmp_path: Path) -> None:
     assert np.array_equal(label_map(found), SQUARE * 1 + crowd * 255)
 
 
+def test_a_file_of_crowds_only_is_one_of_objects(tmp_path: Path) -> None:
+    """Tools that write every mask as RLE mark it so."""
+    found = read(tmp_path, [instance(1, 7, 2, compressed(SQUARE), crowd=1)])
+    assert np.array_equal(union_mask(found), SQUARE)
+
+
+@pytest.mark.parametrize("segmentation", [[], [[]], polygon(4, 6, 10, 16)])
+def test_nothing_in_a_list_is_a_box_and_numbers_are_one_polygon(tmp_path: Path, segmentation: Any) -> None:
+    one = {**instance(1, 7, 2, segmentation), "bbox": [6, 4, 10, 6]}
+    assert np.array_equal(union_mask(read(tmp_path, [one])), SQUARE)
+
+
 def test_categories_keep_their_numbers_and_count_from_one(tmp_path: Path) -> None:
     annotation = read(tmp_path, [instance(1, 7, 9, compressed(SQUARE))])
     layout = open_layout("coco", str(tmp_path))

@@ -59,7 +59,7 @@ def test_whole_images_need_no_masks(photos: Path, tmp_path: Path, generator: Pat
         assert (line.linf_outside, line.prompt) == (0, "whole")
         assert 2 < (line.linf_inside or 0) <= 8
     checked = invoke("verify", tmp_path / "safe", "--against", photos)
-    assert (checked.exit_code, checked.stdout.strip()) == (0, "3 images checked: 0 differences")
+    assert (checked.exit_code, checked.stdout.strip()) == (0, "3 images checked (3 protected): 0 differences")
 
 
 def test_without_masks_the_ways_out_are_named(photos: Path, tmp_path: Path) -> None:

@@ -198,6 +198,41 @@ def test_finished_copy_is_replaced_only_on_request(source: Path, tmp_path: Path)
     assert read_manifest(str(tmp_path / "copy"))[0]["settings"]["seed"] == 1
 
 
+def test_a_run_that_is_going_on_is_left_alone(source: Path, tmp_path: Path) -> None:
+    """Also by one that would replace it."""
+    running = Journal(str(tmp_path / "copy"))
+    running.begin(settings())
+    for changes in ({}, {"seed": 1}, {"seed": 1, "overwrite": True}):
+        with pytest.raises(ParameterError, match="another run is writing to"):
+            protect(source, tmp_path / "copy", **changes)
+    running.release()
+    protect(source, tmp_path / "copy", seed=1, overwrite=True)
+    assert verify_copy(str(tmp_path / "copy"), str(source)).differences == ()
+
+
+def test_a_target_that_is_a_link_stays_one(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "copy").symlink_to(tmp_path / "disk")
+    protect(source, tmp_path / "copy")
+    protect(source, tmp_path / "copy", seed=1, overwrite=True)
+    assert (tmp_path / "copy").is_symlink()
+    assert (tmp_path / "disk" / "manifest.json").exists()
+
+
+def test_nothing_protected_is_no_success(source: Path, tmp_path: Path) -> None:
+    for mask in (source / "masks").iterdir():
+        Image.fromarray(np.zeros((40, 48), dtype=np.uint8)).save(mask)
+    done = CliRunner().invoke(app, ["protect", str(source), str(tmp_path / "copy")])
+    assert done.exit_code == 1
+    assert "no image was protected: check --targets and the masks" in done.output
+    done = CliRunner().invoke(app, ["verify", str(tmp_path / "copy")])
+    assert done.stdout.strip() == "6 images checked (0 protected, 6 without a target): 0 differences"
+    done = CliRunner().invoke(
+        app, ["report", str(tmp_path / "copy"), "--against", str(source), "--out", str(tmp_path / "r.html")]
+    )
+    assert done.exit_code == 1
+
+
 def test_killed_run_continues_to_the_same_bytes(tmp_path: Path, rng: np.random.Generator) -> None:
     source = write_pairs(tmp_path / "source", 60, rng, side=200)
     command = ["protect", source, tmp_path / "copy", "--method", "uniform", "--workers", "1", "--layout", "folder"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from unseg_core.protect.engine import protect_dataset
 from unseg_core.protect.manifest import Line, read_manifest
 from unseg_core.protect.methods.uniform import UniformNoise
 from unseg_core.protect.verify import verify_copy
+from unseg_core.protect.writer import pixels_of
 
 
 def saved(image: Image.Image, **options: Any) -> bytes:
@@ -172,6 +174,45 @@ def test_names_with_spaces_and_unicode_and_the_same_stem(tmp_path: Path, rng: np
     assert not verify_copy(str(tmp_path / "copy"), str(source)).differences
 
 
+@pytest.mark.parametrize("place", ["images", "notes"])
+def test_names_that_are_no_text_are_told_before_any_work(tmp_path: Path, rng: np.random.Generator, place: str) -> None:
+    source = write_pairs(tmp_path / "source", 2, rng)
+    (source / place).mkdir(exist_ok=True)
+    (source / place / os.fsdecode(b"caf\xe9.png")).write_bytes(saved(noise(), format="PNG"))
+    with pytest.raises(DataError, match=r"caf\\xe9.png' below .* has a name that is not UTF-8; rename it"):
+        protect(source, tmp_path / "copy")
+    assert not list(tmp_path.glob("copy/images/*"))
+
+
+def test_a_small_file_may_hold_many_pixels() -> None:
+    """Such images count in the memory that is shared out; small ones do not."""
+    assert pixels_of(saved(Image.new("1", (4000, 4000)), format="PNG")) == 16_000_000
+    assert pixels_of(saved(noise(), format="PNG")) == 0
+    assert pixels_of(b"no image") == 0
+
+
+def test_what_is_transparent_is_not_written_as_jpeg(tmp_path: Path, rng: np.random.Generator) -> None:
+    source = write_pairs(tmp_path / "source", 2, rng)
+    picture = noise("RGBA")
+    picture.putalpha(Image.new("L", picture.size, 100))
+    picture.save(source / "images" / "photo 00.png")
+    protect(source, tmp_path / "copy", image_format="jpeg")
+    clear, other = (lines_of(tmp_path / "copy")[name] for name in ("photo 00", "photo 01"))
+    assert (clear.status, other.status) == ("failed", "protected")
+    assert "transparent in places, which JPEG cannot be" in str(clear.reason)
+
+
+def test_photographs_elsewhere_are_told(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Labels of other kinds are not: PNG, and JPEG among the masks."""
+    source = write_pairs(tmp_path / "source", 2, rng)
+    for path in ("originals/photo 00.jpg", "instances/photo 00.png", "masks/old/photo 00.png"):
+        (source / path).parent.mkdir(parents=True, exist_ok=True)
+        noise().save(source / path)
+    (source / "masks" / "old" / "photo 00.png").unlink()
+    summary = protect(source, tmp_path / "copy")
+    assert summary["other_pictures"] == {"count": 1, "named": ["originals/photo 00.jpg"]}
+
+
 def test_copies_that_would_share_a_name_fail(tmp_path: Path, rng: np.random.Generator) -> None:
     """`first.jpg` as PNG would overwrite `first.png`, which is carried over; nothing is in the way of `second.jpg`."""
     source = write_pairs(tmp_path / "source", 2, rng, extension="jpg")
@@ -222,7 +263,7 @@ def test_links_that_lead_nowhere_and_in_circles(tmp_path: Path, rng: np.random.G
     protect(source, tmp_path / "copy")
     assert (tmp_path / "copy" / "linked" / "terms.txt").read_text() == "linked"
     (source / "absent.txt").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"absent\.txt does not exist"):
+    with pytest.raises(DataError, match=r"absent\.txt is a link to nothing; remove it"):
         protect(source, tmp_path / "other")
     (source / "absent.txt").unlink()
     (source / "linked" / "again").symlink_to(source)

@@ -142,8 +142,10 @@ def encode_image(pixels: np.ndarray, picture: Picture, image_format: ImageFormat
     JPEG is quality 100 without chroma subsampling, all others are lossless. A grey picture must have equal channels.
 
     Raises:
-        ImageError: the format cannot hold it (sides over 65,500 pixels as JPEG).
+        ImageError: the format cannot hold it (as JPEG sides over 65,500 pixels, or what is transparent).
     """
+    if image_format == "jpeg" and picture.alpha is not None and picture.alpha.min() < 255:
+        raise ImageError("the image is transparent in places, which JPEG cannot be; choose image_format png")
     image = Image.fromarray(pixels[:, :, 0] if picture.grey else pixels)
     if picture.alpha is not None and image_format != "jpeg":
         image.putalpha(Image.fromarray(picture.alpha))
@@ -171,6 +173,8 @@ def decode_label_map(data: bytes, name: str, *, labels: bool = False) -> tuple[n
     """
     image = _open(data, name)
     is_lossless = image.format not in LOSSY_SOURCES
+    if not labels:
+        image = _of_binary_mask(image)
     if image.mode in ("RGB", "RGBA", "LA"):
         if labels and _has_colour(image):
             raise ImageError(f"{name} is a colour picture; give class numbers as a grey or palette PNG")
@@ -180,6 +184,21 @@ def decode_label_map(data: bytes, name: str, *, labels: bool = False) -> tuple[n
     if image.mode not in ("L", "P"):
         raise ImageError(f"{name} has the pixel type {image.mode}; masks need 8 bits a pixel")
     return np.array(image), is_lossless
+
+
+def _of_binary_mask(image: Image.Image) -> Image.Image:
+    """What is seen: the alpha of a picture of one colour, and greys of a palette, whose numbers may be any."""
+    if image.mode in ("RGBA", "LA"):
+        *colours, alpha = image.split()
+        is_plain = all(low == high for low, high in (one.getextrema() for one in colours))
+        low, high = alpha.getextrema()
+        return alpha if is_plain and low != high else image
+    if image.mode == "P":
+        palette, numbers = np.array(image.getpalette("RGB")).reshape(-1, 3), np.unique(np.asarray(image))
+        used = palette[numbers[numbers < len(palette)]]
+        is_grey = (used == used[:, :1]).all() and len(np.unique(used[:, 0])) == len(numbers)
+        return image.convert("L") if is_grey else image
+    return image
 
 
 def decode_id_map(data: bytes, name: str) -> np.ndarray:

@@ -83,6 +83,8 @@ def read_file(location: str) -> bytes:
 
 
 def _absent(location: str) -> DataError:
+    if not is_remote(location) and os.path.islink(_name(location)):
+        return DataError(f"{location} is a link to nothing; remove it")
     return DataError(f"{public_url(location)} does not exist; check the path")
 
 
@@ -183,11 +185,24 @@ def is_folder(location: str) -> bool:
 
 
 def members(location: str) -> list[str]:
-    """Names in a folder, sorted; none if it is not there."""
+    """Names in a folder, sorted; none if it is not there.
+
+    Raises:
+        DataError: a name is not UTF-8.
+    """
     if is_remote(location):
         return [entry.name for entry in remote_store.entries(location)]
     path = local_path(location)
-    return sorted(os.listdir(path)) if path.is_dir() else []
+    return sorted(_utf8(location, name) for name in os.listdir(path)) if path.is_dir() else []
+
+
+def _utf8(root: str, path: str) -> str:
+    """Manifests and journals are UTF-8; a disk may have any bytes."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{os.fsencode(path)!r} below {root} has a name that is not UTF-8; rename it") from None
+    return path
 
 
 def list_files(root: str) -> Iterator[str]:
@@ -197,12 +212,12 @@ def list_files(root: str) -> Iterator[str]:
     folders are followed.
 
     Raises:
-        DataError: `root` is no folder, or a link leads back to a folder above it.
+        DataError: `root` is no folder, a link leads back to a folder above it, or a name is not UTF-8.
     """
     if not is_folder(root):
         raise DataError(f"{public_url(root)} is not a folder; check the path")
     found = (path for path, _ in remote_store.walk(root)) if is_remote(root) else _walk(str(local_path(root)), "", ())
-    yield from (path for path in found if not _is_ours(path))
+    yield from (_utf8(root, path) for path in found if not _is_ours(path))
 
 
 def list_sizes(root: str) -> Iterator[tuple[str, int]]:

@@ -105,7 +105,7 @@ def protect(
         settings = _settings(opened, examination, file, chosen, epsilon, epsilon_bg)
         check_source(opened, settings)
         check_target(source, copy)
-        if warning := examination.warning(how_made):
+        for warning in examination.warnings(how_made):
             print(f"warning: {warning}", file=sys.stderr)
         recipe = Recipe.of(settings, generator=file, device=where)
         how: dict[str, Any] = {"engine": engine, "workers": workers, "batch_size": batch_size, "processes": processes}
@@ -116,7 +116,7 @@ def protect(
             return OK
         summary = protect_with(choose_engine(recipe, execution, where), opened, settings, copy, overwrite=overwrite)
         show(as_json, summary, _protect_text(summary, copy))
-        return FAILED if summary["totals"]["failed"] else OK
+        return FAILED if summary["totals"]["failed"] or not summary["totals"]["protected"] else OK
 
     run(work, as_json)
 
@@ -196,6 +196,7 @@ def _protect_text(summary: dict[str, Any], target: str) -> str:
     counts = f"{totals['protected']} protected, {totals['no_target']} without a target, {totals['failed']} failed"
     change = f"largest change {totals['linf_inside']} inside, {totals['linf_outside']} outside (8-bit levels)"
     hint = f"\n{target}/manifest.jsonl says why images failed" if totals["failed"] else ""
+    hint += "" if totals["protected"] else "\nno image was protected: check --targets and the masks"
     others = _others_text(summary.get("other_pictures"))
     return f"{totals['images']} images: {counts}; {change}\nprotected copy: {target}{hint}{others}"
 

@@ -8,6 +8,9 @@ import typer
 
 from unseg_core.cli.command import FAILED, OK, Json, SourceAnnotations, SourceMasks, SourceSplit, run, show
 
+NOT_PROTECTED = {"no_target": "without a target", "failed": "failed"}
+"""Counts of the manifest, and what they are called."""
+
 
 def verify(
     target: Annotated[str, typer.Argument(help="Folder of the protected copy.")],
@@ -35,7 +38,10 @@ def verify(
         over = f", {len(result.over_budget)} JPEG files over the budget as stated" if result.over_budget else ""
         count = result.other_pictures
         others = f"; {count} other pictures or archives as in the original" if count else ""
-        text = f"{result.checked} images checked: {len(result.differences)} differences{over}{others}{problems}"
+        totals = read_summary(target)["totals"]
+        rest = "".join(f", {totals[key]} {what}" for key, what in NOT_PROTECTED.items() if totals[key])
+        found = f"{len(result.differences)} differences{over}{others}{problems}"
+        text = f"{result.checked} images checked ({totals['protected']} protected{rest}): {found}"
         show(as_json, asdict(result), text)
         return FAILED if result.differences else OK
 

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from unseg_core.data.layouts import Layout
-from unseg_core.data.sample import Sample, Target, select_target
+from unseg_core.data.sample import IGNORE_INDEX, Annotation, Sample, select_target
 from unseg_core.errors import DataError
 from unseg_core.protect.small_objects import small_objects
 from unseg_core.stripes import CYCLES, CYCLES_FOR_SMALL
@@ -32,13 +32,15 @@ ONE_KIND = ("unseg", "grating", "dual-grating")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Pixels:
-    """Counted in the examined images."""
+class _Counts:
+    """Of the examined images."""
 
     areas: np.ndarray
-    """int64: those of each class, 0 for what is no target."""
+    """int64: pixels of each class, 0 for what is no target."""
     small: int
-    """Those of small objects."""
+    """Pixels of small objects."""
+    crowds: int
+    """Segments of a class that are marked as crowds."""
 
 
 class Examination:
@@ -51,7 +53,7 @@ class Examination:
         """`class-grating` where several classes cover the images, else `grating`."""
         if len(self._layout.classes) < 2:
             return "grating"
-        areas = self._pixels.areas
+        areas = self._counts.areas
         covered = areas[1:].sum() > COVERED * areas.sum()
         return "class-grating" if covered and np.count_nonzero(areas[1:]) > 1 else "grating"
 
@@ -59,7 +61,7 @@ class Examination:
         """Numbers of the classes in the images, those that cover most first; empty for methods that need none."""
         if method != "class-grating":
             return ()
-        areas = self._pixels.areas
+        areas = self._counts.areas
         order = sorted(range(1, areas.size), key=lambda category: (-areas[category], category))
         return tuple(category for category in order if areas[category])
 
@@ -67,30 +69,38 @@ class Examination:
         """Of stripes that are the same for all classes: finer ones where objects are small."""
         if method not in ("unseg", "grating"):
             return CYCLES
-        covered = int(self._pixels.areas[1:].sum())
-        return CYCLES_FOR_SMALL if self._pixels.small > SMALL_SHARE * covered else CYCLES
+        covered = int(self._counts.areas[1:].sum())
+        return CYCLES_FOR_SMALL if self._counts.small > SMALL_SHARE * covered else CYCLES
 
-    def warning(self, method: str) -> str:
-        """A sentence for those who chose a method that cannot hide these classes; empty for the others."""
-        if method not in ONE_KIND or self.gratings() != "class-grating":
-            return ""
-        return (
-            f"several classes cover the images, and the noise of {method} is the same for all of them, so models still "
-            "learn to tell them apart; the noise of class-grating differs by class"
-        )
+    def warnings(self, method: str) -> list[str]:
+        """Sentences on what a copy by this method will not hide."""
+        found = []
+        if method in ONE_KIND and self.gratings() == "class-grating":
+            found.append(
+                f"several classes cover the images, and the noise of {method} is the same for all of them, so models "
+                "still learn to tell them apart; the noise of class-grating differs by class"
+            )
+        if self._counts.crowds:
+            found.append(
+                "some objects are marked as crowds (iscrowd), which are not protected, as models are not trained on "
+                f"them ({self._counts.crowds} in the images looked at, which are at most {EXAMINED})"
+            )
+        return found
 
     @cached_property
-    def _pixels(self) -> _Pixels:
-        areas, small = np.zeros(len(self._layout.classes) + 1, dtype=np.int64), 0
-        for target in self._examined():
+    def _counts(self) -> _Counts:
+        areas, small, crowds = np.zeros(len(self._layout.classes) + 1, dtype=np.int64), 0, 0
+        for annotation in self._annotations():
+            target = select_target(annotation, self._targets, self._layout.classes)
             areas += np.bincount(target.labels.ravel(), minlength=areas.size)
             small += int(small_objects(target.mask).sum())
-        return _Pixels(areas=areas, small=small)
+            crowds += sum(one.is_crowd and one.category != IGNORE_INDEX for one in annotation.segments)
+        return _Counts(areas=areas, small=small, crowds=crowds)
 
-    def _examined(self) -> Iterator[Target]:
+    def _annotations(self) -> Iterator[Annotation]:
         for sample in _drawn(self._layout):
             try:
-                yield select_target(sample.read_annotation(), self._targets, self._layout.classes)
+                yield sample.read_annotation()
             except DataError:
                 continue
 

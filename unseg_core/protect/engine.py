@@ -141,8 +141,8 @@ def check_source(layout: Layout, settings: Settings) -> None:
     orphans = layout.orphans()
     if orphans:
         raise DataError(
-            f"{orphans[0]} has no image ({len(orphans)} such masks); "
-            f"add the images ({', '.join(EXTENSIONS)}) or remove the masks"
+            f"{orphans[0]} has no image ({len(orphans)} such masks); rename, add the images "
+            f"({', '.join(EXTENSIONS)}), make one mask of several of one image, or remove the masks"
         )
     for name in OWN_FILES:
         if storage.exists(storage.join(layout.root, name)) and not _is_copy(layout.root):

@@ -55,14 +55,13 @@ class Journal:
         """Mark the target as that of a run with these settings."""
         if self.scratch:
             _make_folders(self.parts, self.scratch)
-            self.lock()
+        self.lock()
         begun = {**asdict(settings), "version": __version__}
         storage.write_file(storage.join(self.work, SETTINGS), to_json(begun).encode())
 
     def resume(self) -> None:
-        """Clear away what a killed run left half-written."""
+        """Clear away what a killed run left half-written. The journal is locked already."""
         if self.scratch:
-            self.lock()
             storage.remove(self.scratch)
             _make_folders(self.parts, self.scratch)
 
@@ -72,6 +71,8 @@ class Journal:
         Raises:
             ParameterError: another run writes there now.
         """
+        if self.is_remote:
+            return
         self.locked = open(storage.join(self.work, "lock"), "wb")  # noqa: SIM115  # held until the run ends
         try:
             fcntl.flock(self.locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -232,7 +233,9 @@ def open_journal(target: str, settings: Settings) -> Journal:
     """
     journal = Journal(target)
     if journal.exists():
+        journal.lock()
         if not journal.matches(settings):
+            journal.release()
             raise ManifestError(
                 f"{target} holds an unfinished run with other settings, or by another version of unseg; use "
                 "--overwrite to start again"
@@ -258,7 +261,7 @@ def clear_target(target: str) -> None:
     """Remove an older copy, finished or not. What it is marked by goes first and last: a cut leaves no false copy.
 
     Raises:
-        ParameterError: the target holds something else.
+        ParameterError: the target holds something else, or another run writes there now.
     """
     journal, summary = Journal(target), storage.join(target, SUMMARY)
     if _is_free(target) and not journal.exists():
@@ -272,10 +275,14 @@ def clear_target(target: str) -> None:
                 "choose another folder or remove it yourself"
             ) from None
         storage.write_file(storage.join(journal.work, SETTINGS), b"{}")
-    storage.remove(summary)
-    for name in storage.members(target):
-        if name != WORK:
-            storage.remove(storage.join(target, name))
-    journal.end()
-    if not storage.is_remote(target):
+    journal.lock()
+    try:
+        storage.remove(summary)
+        for name in storage.members(target):
+            if name != WORK:
+                storage.remove(storage.join(target, name))
+        journal.end()
+    finally:
+        journal.release()
+    if not (storage.is_remote(target) or storage.local_path(target).is_symlink()):
         storage.remove(target)

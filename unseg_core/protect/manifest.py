@@ -57,6 +57,8 @@ class Settings:
     class_order: tuple[int, ...] = ()
     cycles: int = CYCLES
     """Both as methods.MethodOptions has them."""
+    each_object: bool = False
+    """As of region.protected_region."""
 
     @classmethod
     def of(
@@ -90,6 +92,7 @@ class Settings:
             annotations=dataset.annotations,
             class_order=class_order,
             cycles=cycles,
+            each_object=True,
         )
 
 

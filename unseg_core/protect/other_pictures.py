@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from unseg_core.data.layouts import Layout
-from unseg_core.images import EXTENSIONS
+from unseg_core.images import EXTENSIONS, SUFFIXES
 from unseg_core.protect.path_set import PathSet
 
 NOT_READ = frozenset({
@@ -21,6 +21,8 @@ NOT_READ = frozenset({
     ".rar", ".tar", ".tfrecord", ".tfrecords", ".tgz", ".xz", ".zarr", ".zip", ".zst",
 })  # fmt: skip
 """Pictures, videos, and what may hold either, as the archive that a data set was unpacked from."""
+LOSSY = frozenset({*SUFFIXES["jpeg"], *SUFFIXES["webp"]})
+"""Endings of what no labels are kept in, but for binary masks."""
 NAMED = 20
 
 
@@ -30,6 +32,8 @@ class OtherPictures:
 
     folders: set[str]
     """Those that images lie in."""
+    annotated: set[str]
+    """Those that files of samples lie in, where other files may be masks as well."""
     annotations: PathSet
     """Files of samples, such as masks, which may lie beside the images."""
     count: int = 0
@@ -39,20 +43,22 @@ class OtherPictures:
     @classmethod
     def of(cls, layout: Layout) -> OtherPictures:
         """After one pass over its samples, which may be a listing of a bucket."""
-        folders: set[str] = set()
+        folders, annotated = set[str](), set[str]()
 
         def annotations() -> Iterator[str]:
             for sample in layout.samples():
                 folders.add(_folder(sample.image))
+                annotated.update(map(_folder, sample.files))
                 yield from sample.files
 
-        return cls(annotations=PathSet(annotations()), folders=folders)
+        return cls(annotations=PathSet(annotations()), folders=folders, annotated=annotated)
 
     def see(self, path: str) -> None:
-        """Counts it if it is a picture or may hold some."""
-        suffix = PurePosixPath(path).suffix.lower()
-        is_beside = suffix in EXTENSIONS and _folder(path) in self.folders
-        if (suffix in NOT_READ or is_beside) and path not in self.annotations:
+        """Counts it if it is a picture or may hold some. PNG and the like that lie elsewhere may be labels."""
+        suffix, folder = PurePosixPath(path).suffix.lower(), _folder(path)
+        is_beside = suffix in EXTENSIONS and folder in self.folders
+        is_photograph = suffix in LOSSY and folder not in self.annotated
+        if (suffix in NOT_READ or is_beside or is_photograph) and path not in self.annotations:
             self.count += 1
             if self.count <= NAMED:
                 self.named.append(path)

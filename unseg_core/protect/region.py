@@ -7,6 +7,7 @@ whatever the size of the network, so that the region depends on the mask alone a
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 LABEL_SIZE = 1024
 REGION_SIZE = 256
@@ -41,16 +42,33 @@ def _taken(image_HW: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return taken
 
 
-def protected_region(mask_HW: np.ndarray) -> np.ndarray:
+def protected_region(mask_HW: np.ndarray, *, each_object: bool = True) -> np.ndarray:
     """The region in which epsilon applies: the 256-pixel label enlarged to the image and rounded, bool HxW.
 
     An object too small to survive that keeps its own pixels, so that no object is left at epsilon_bg.
+
+    Args:
+        each_object: what hangs together in the mask is an object, and kept if less than half of it survives. False: all
+            of the mask is one, as copies of versions before 0.2.4 have it.
     """
     height, width = mask_HW.shape
     label = square_label(mask_HW)
     rows, columns = _positions(height, max(height, width)), _positions(width, max(height, width))
     region = np.ascontiguousarray(_between(np.ascontiguousarray(_between(label, *rows).T), *columns).T > 0.5)
+    if each_object:
+        region |= _lost(mask_HW, region)
+        return region
     return region if region.any() else mask_HW.astype(bool)
+
+
+def _lost(mask_HW: np.ndarray, region_HW: np.ndarray) -> np.ndarray:
+    """Objects of which less than half is in the region, bool HxW."""
+    labels, count = ndimage.label(mask_HW)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    is_lost = 2 * np.bincount(labels[region_HW], minlength=count + 1) < areas
+    is_lost[0] = False
+    where: np.ndarray = is_lost[labels]
+    return where
 
 
 def _positions(count: int, side: int) -> tuple[np.ndarray, np.ndarray]:

@@ -201,4 +201,4 @@ def recorded_region(sample: Sample, settings: Settings, original: np.ndarray) ->
     mask = select_target(annotation_for(sample, original), settings.targets, settings.classes).mask
     if settings.prompt == "whole" or (not mask.any() and settings.no_target == "whole"):
         return np.ones_like(mask)
-    return protected_region(mask) if mask.any() else mask
+    return protected_region(mask, each_object=settings.each_object) if mask.any() else mask

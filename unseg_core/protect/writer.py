@@ -22,8 +22,9 @@ from unseg_core.protect.manifest import Line, Settings
 from unseg_core.protect.measure import measure, noised, pulled_in
 from unseg_core.protect.region import protected_region
 
-FEW_BYTES = 16_000
-"""A file of fewer bytes holds few pixels: PNG's compression ends at about 1:1030."""
+FEW_BYTES, FEW_PIXELS = 16_000, 1_000_000
+"""An image of fewer counts for nothing in the pixel budget. The bytes alone do not say it: a file of one colour may
+have any size."""
 EXCESS_SHARE, ROUNDS = 0.001, 6
 """A JPEG is encoded up to so many times, until no larger share of its pixels is far over the budget."""
 
@@ -91,17 +92,16 @@ def read_image(job: Job, sample: Sample) -> bytes:
 
 
 def pixels_of(data: bytes) -> int:
-    """What an image counts for in the pixel budget; decodes the header only, and not that of small files."""
-    if len(data) < FEW_BYTES:
-        return 0
+    """What an image counts for in the pixel budget, 0 for small ones; decodes the header only."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data)) as image:
-                return image.width * image.height
+                pixels = image.width * image.height
     except Exception:
         # Decoding says what is wrong with it.
         return 0
+    return 0 if len(data) < FEW_BYTES and pixels < FEW_PIXELS else pixels
 
 
 def prepare(job: Job, sample: Sample, data: bytes) -> Prepared | Line:
@@ -122,8 +122,12 @@ def prepare(job: Job, sample: Sample, data: bytes) -> Prepared | Line:
         return _without_target(job, sample, data, line)
     if empty:
         target = target_of(np.ones_like(target.mask))
-    region = np.ones_like(target.mask) if settings.prompt == "whole" else protected_region(target.mask)
+    region = np.ones_like(target.mask) if settings.prompt == "whole" else _region(settings, target)
     return Prepared(sample=sample, line=line, picture=picture, target=target, region=region)
+
+
+def _region(settings: Settings, target: Target) -> np.ndarray:
+    return protected_region(target.mask, each_object=settings.each_object)
 
 
 def _without_target(job: Job, sample: Sample, data: bytes, line: Line) -> Line:

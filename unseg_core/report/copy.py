@@ -43,7 +43,7 @@ def copy_contents(report: CopyReport) -> ReportContents:
     """Load everything that the page shows.
 
     Raises:
-        DataError: a file is missing or malformed, or an audit is one of another copy.
+        DataError: a file is missing or malformed, or an audit or evaluation is one of another copy.
     """
     summary, _ = open_manifest(report.copy)
     files = _files(report)
@@ -58,7 +58,7 @@ def copy_contents(report: CopyReport) -> ReportContents:
         git_commit=None,
         versions=versions(),
         protections=(_protection(report, summary),),
-        evaluations=tuple(one for path in report.evaluations for one in read_evaluations(path, report.name)),
+        evaluations=tuple(one for path in report.evaluations for one in read_evaluations(path, report.name, summary)),
         audits=audits,
         galleries=tuple(read_gallery(files, report.gallery, lambda _, image: _region(report, summary, image))),
         histograms=(read_histogram(files, HISTOGRAM_IMAGES),),
@@ -66,8 +66,8 @@ def copy_contents(report: CopyReport) -> ReportContents:
 
 
 def is_good(contents: ReportContents) -> bool:
-    """The copy is as its manifest says, and every audit says that it is protected."""
-    checks = [summary.differences == 0 for summary in contents.protections]
+    """Images are protected, the copy is as its manifest says, and every audit says that it is protected."""
+    checks = [summary.differences == 0 and summary.protected > 0 for summary in contents.protections]
     return all(checks) and all(audit.verdict == "protected" for audit in contents.audits)
 
 

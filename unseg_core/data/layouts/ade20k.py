@@ -25,15 +25,17 @@ def open_ade20k(request: Request) -> Layout:
     masks_folder = storage.join(root, below(base, "annotations"))
     masks = by_stem(masks_folder, storage.list_files(masks_folder), (".png",))
     chosen = in_folder(root, request.split, labelled_only(images, masks), masks)
+    classes = request.classes or CLASSES
+    things = THINGS if classes == CLASSES else None
     return PairsLayout(
         name="ade20k",
         root=root,
-        classes=CLASSES,
+        classes=classes,
         images={one: below(base, f"images/{path}") for one, path in chosen.images.items()},
         masks_folder=masks_folder,
         masks=chosen.masks,
         own_masks=below(base, "annotations"),
-        read=partial(read_label_map, classes=len(CLASSES), ignored=0, things=THINGS),
+        read=partial(read_label_map, classes=len(classes), ignored=0, things=things),
     )
 
 
@@ -45,5 +47,7 @@ def _base(root: str) -> str | None:
 ADE20K = Kind(
     open=open_ade20k,
     detect=lambda root: _base(root) is not None,
-    description="ADEChallengeData2016: images/ and annotations/ of training/ and validation/; label 0 is ignored",
+    description="ADEChallengeData2016: images/ and annotations/ of training/ and validation/; label 0 is ignored; "
+    "other classes than ADE20K's with --classes",
+    options=frozenset({"classes"}),
 )

@@ -110,13 +110,19 @@ def read_coco_file(root: str, path: str) -> CocoFile:
     lists = {key: parsed.get(key) for key in ("images", "annotations", "categories")}
     wrong = [key for key, value in lists.items() if not isinstance(value, list)]
     if wrong:
-        raise DataError(f"{location} has no list {', '.join(wrong)}; give a COCO file of instances or panoptic labels")
+        raise DataError(
+            f"{location} has no list {', '.join(wrong)}; name a COCO file of instances or "
+            "panoptic labels (--annotations)"
+        )
     if not all(isinstance(entry, ImageEntry) for entry in parsed["images"]):
         raise DataError(f"{location}: an entry of images has no file_name; correct it")
     instances, panoptic = _index(parsed["annotations"], location)
     kinds = {isinstance(one.segmentation, Box) for found in instances.values() for one in found}
     if len(kinds) > 1:
         instances = {image: [_without_box(one) for one in found] for image, found in instances.items()}
+    if all(one.is_crowd for found in instances.values() for one in found):
+        # Some tools mark every mask as a crowd, because they write it as RLE.
+        instances = {image: [replace(one, is_crowd=False) for one in found] for image, found in instances.items()}
     return CocoFile(
         path=path,
         images=tuple(parsed["images"]),
@@ -153,7 +159,8 @@ def _compact(mapping: dict[str, Any]) -> Any:
         if "image_id" not in mapping:
             return PanopticSegment(identity, category, crowd)
         segmentation = mapping.get("segmentation")
-        shape = _packed(segmentation) if segmentation or "bbox" not in mapping else Box(_packed([mapping["bbox"]]))
+        is_empty = not any(segmentation) if isinstance(segmentation, list) else not segmentation
+        shape = Box(_packed([mapping["bbox"]])) if is_empty and "bbox" in mapping else _packed(segmentation)
         return Instance(identity, mapping["image_id"], category, crowd, shape)
     return mapping
 
@@ -162,7 +169,8 @@ def _packed(segmentation: Any) -> Any:
     """Numbers as machine doubles, an eighth of the memory; what cannot be packed stays for the reader to refuse."""
     try:
         if isinstance(segmentation, list):
-            return tuple(array("d", polygon) for polygon in segmentation)
+            is_flat = bool(segmentation) and all(isinstance(one, int | float) for one in segmentation)
+            return tuple(array("d", polygon) for polygon in ([segmentation] if is_flat else segmentation))
         if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), list):
             return {"size": segmentation.get("size"), "counts": array("q", segmentation["counts"])}
     except (TypeError, OverflowError):

@@ -24,14 +24,14 @@ def read_classes(root: str) -> tuple[str, ...]:
     """Class names from classes.json, or one binary class.
 
     Raises:
-        DataError: the file is not a mapping of "0", "1", ... to names.
+        DataError: the file is not a mapping of "1", "2", ... to names; one of "0" is left out.
     """
     location = storage.join(root, CLASSES_FILE)
     if not storage.exists(location):
         return BINARY
     try:
         names = json.loads(storage.read_file(location))
-        return tuple(str(names[str(number)]) for number in range(1, len(names)))
+        return tuple(str(names[str(number)]) for number in range(1, max(map(int, names)) + 1))
     except (ValueError, KeyError, TypeError, RecursionError):
         raise DataError(f'{location} is not a mapping of "0", "1", ... to class names; correct or remove it') from None
 

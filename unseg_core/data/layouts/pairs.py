@@ -5,6 +5,7 @@ A mask is binary where the data set has one class, and a map of class numbers (0
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from unseg_core import storage
-from unseg_core.data.layouts.layout import Request, below
+from unseg_core.data.layouts.layout import Request, below, path_inside
 from unseg_core.data.layouts.splits import choose_split
 from unseg_core.data.rle import segments_of_map
 from unseg_core.data.sample import IGNORE_INDEX, Annotation, Sample, Segment, segment_of
@@ -22,6 +23,8 @@ from unseg_core.images import EXTENSIONS, decode_label_map
 
 BINARY_THRESHOLD = 127
 BINARY = ("object",)
+MOST_LABELS, DARK = 32, 16
+"""A mask of more values has been JPEG or is soft; what is darker there may be nothing."""
 SEPARATORS = "_-. "
 """What an ending of masks' names may begin with."""
 
@@ -92,6 +95,8 @@ def open_pairs(name: str, request: Request, naming: Naming, *, classes: tuple[st
         ways = "name the folder of the masks (--masks), make some (`unseg masks`) or protect with --prompt whole"
         raise DataError(f"{masks_folder} is not a folder; {ways}")
     mask_files = by_stem(masks_folder, storage.list_files(masks_folder))
+    if not mask_files:
+        raise _no_masks(masks_folder)
     within = {storage.join(masks_folder, path) for path in mask_files.values()}
     images = list_images(root, naming, lambda location: location in within)
     suffix = common_suffix(mask_files, images) if naming.any_suffix else naming.mask_suffix
@@ -103,10 +108,21 @@ def open_pairs(name: str, request: Request, naming: Naming, *, classes: tuple[st
         images=chosen.images,
         masks_folder=masks_folder,
         masks=chosen.masks,
-        own_masks=None if request.masks else own,
+        own_masks=_below_root(root, request.masks) if request.masks else own,
         read=partial(read_pair, classes=len(classes)),
         missing=chosen.missing,
     )
+
+
+def _no_masks(folder: str) -> DataError:
+    other = next(storage.list_files(folder), None)
+    found = f"; convert those that it has, such as {other}" if other else ""
+    return DataError(f"{folder} holds no mask that is read ({', '.join(EXTENSIONS)}){found}")
+
+
+def _below_root(root: str, masks: str) -> str | None:
+    inside = path_inside(root, masks)
+    return "" if inside == "." else inside
 
 
 def own_masks_folder(root: str, naming: Naming) -> str | None:
@@ -124,6 +140,8 @@ def list_images(root: str, naming: Naming, is_other: Callable[[str], bool] = lam
     location = storage.join(root, folder) if folder else root
     files = (path for path in storage.list_files(location) if not is_other(storage.join(location, path)))
     images = {stem: below(folder, path) for stem, path in by_stem(location, files).items()}
+    if not images and any(is_other(storage.join(location, path)) for path in storage.list_files(location)):
+        raise DataError(f"{location} is the folder of the masks and has no images besides; move them apart")
     if not images:
         raise DataError(f"{location} holds no image ({', '.join(EXTENSIONS)}); check the path")
     return images
@@ -165,14 +183,16 @@ def by_stem(folder: str, paths: Iterable[str], extensions: Collection[str] = EXT
 
 
 def common_suffix(masks: Collection[str], images: Collection[str]) -> str:
-    """What the first mask that belongs to an image has behind its name; "" where masks have the names of images."""
+    """What most masks have behind the name of an image, of those the shortest; "" where masks have images' names."""
     if any(stem in images for stem in masks):
         return ""
-    for stem in masks:
-        for place in (place for place, letter in enumerate(stem) if letter in SEPARATORS):
-            if stem[:place] in images:
-                return stem[place:]
-    return ""
+    found = Counter(
+        stem[place:]
+        for stem in masks
+        for place, letter in enumerate(stem)
+        if letter in SEPARATORS and stem[:place] in images
+    )
+    return min(found, key=lambda suffix: (-found[suffix], len(suffix), suffix), default="")
 
 
 def labelled_only(images: dict[str, str], masks: Collection[str]) -> dict[str, str]:
@@ -245,13 +265,38 @@ def _meaning(ignored: int) -> str:
 
 
 def _binary(values: np.ndarray, lossless: bool, mask: str) -> np.ndarray:
-    """Foreground of a binary mask: 0/255 (above 127, also from JPEG), or exactly one other value as 0/1 masks have."""
+    """Foreground of a binary mask: 0/255 (above 127, also from JPEG), or exactly one other value as 0/1 masks have.
+
+    Raises:
+        DataError: it has areas of other values, which may be objects, and which the threshold would lose.
+    """
     present = np.unique(values)
     nonzero = present[present > 0]
     if lossless and nonzero.size == 1:
         return values > 0
-    if lossless and nonzero.size > 1 and nonzero.max() <= BINARY_THRESHOLD:
-        raise DataError(
-            f"{mask} has the values {nonzero[:8].tolist()} and none above 127; name the classes if these are labels"
-        )
-    return values > BINARY_THRESHOLD
+    if nonzero.size and nonzero[-1] <= BINARY_THRESHOLD:
+        shown, found = nonzero[:8].tolist(), "and none above 127"
+    elif lossless and nonzero.size and (areas := _areas_below_threshold(values)):
+        shown, found = areas[:8], "in whole areas beside brighter ones (colours count by their brightness)"
+    else:
+        return values > BINARY_THRESHOLD
+    raise DataError(
+        f"{mask} has the values {shown} {found}; name the classes if these are labels, or give a mask of 0 and 255"
+    )
+
+
+def _areas_below_threshold(values: np.ndarray) -> list[int]:
+    """Values from 1 to the threshold that fill squares of three pixels, which the soft edges of a mask do not.
+
+    In files of many values, which have been JPEG, the dark ones are left alone: blocks of nothing have some of them.
+    """
+    low = (values > 0) & (values <= BINARY_THRESHOLD)
+    if not low.any():
+        return []
+    flat = low[1:-1, 1:-1].copy()
+    height, width = flat.shape
+    for down, across in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1), (2, 2)):
+        flat &= values[down : down + height, across : across + width] == values[1:-1, 1:-1]
+    found: list[int] = np.unique(values[1:-1, 1:-1][flat]).tolist()
+    is_soft = np.unique(values).size > MOST_LABELS
+    return [value for value in found if value > DARK or not is_soft]

@@ -36,15 +36,16 @@ def open_voc(request: Request) -> Layout:
     masks_folder = storage.join(root, below(base, labels))
     masks = by_stem(masks_folder, storage.list_files(masks_folder))
     chosen = _chosen(root, base, request.split, images, masks)
+    classes = request.classes or CLASSES
     return PairsLayout(
         name="voc",
         root=root,
-        classes=CLASSES,
+        classes=classes,
         images=chosen.images,
         masks_folder=masks_folder,
         masks=chosen.masks,
         own_masks=below(base, labels),
-        read=partial(read_label_map, classes=len(CLASSES)),
+        read=partial(read_label_map, classes=len(classes)),
         missing=chosen.missing,
     )
 
@@ -71,5 +72,7 @@ def _chosen(root: str, base: str, split: str | None, images: dict[str, str], mas
 VOC = Kind(
     open=open_voc,
     detect=lambda root: _find(root) is not None,
-    description="VOCdevkit/VOC2012: JPEGImages/, SegmentationClassAug/ or SegmentationClass/; --split is a list's name",
+    description="VOCdevkit/VOC2012: JPEGImages/, SegmentationClassAug/ or SegmentationClass/; --split is a list's "
+    "name; other classes than VOC's with --classes",
+    options=frozenset({"classes"}),
 )
