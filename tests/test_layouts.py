@@ -183,6 +183,16 @@ def test_folders_of_masks_that_cannot_be_read(tmp_path: Path) -> None:
         open_layout("folder", str(tmp_path))
 
 
+def test_masks_that_belong_to_no_image(tmp_path: Path) -> None:
+    save(tmp_path / "photos" / "train" / "a.png", np.zeros((4, 4, 3), dtype=np.uint8))
+    save(tmp_path / "labels" / "a.png", np.zeros((4, 4), dtype=np.uint8))
+    masks = str(tmp_path / "labels")
+    with pytest.raises(DataError, match=r"images such as train/a\.png, and masks such as a\.png; give the folder"):
+        open_layout("folder", str(tmp_path / "photos"), masks=masks)
+    (sample,) = open_layout("folder", str(tmp_path / "photos" / "train"), masks=masks).samples()
+    assert sample.id == "a"
+
+
 def test_masks_that_are_named_below_the_data_set_are_its_own(tmp_path: Path) -> None:
     root = write_pairs(tmp_path, 2, np.random.default_rng(0))
     (root / "masks").rename(root / "labels")

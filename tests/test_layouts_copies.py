@@ -18,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 from pycocotools.coco import COCO
+from scipy import ndimage
 from test_layouts_foreign import voc_tree
 from torch.nn import functional as F
 from torchvision.datasets import Cityscapes, VOCSegmentation
@@ -178,7 +179,7 @@ def region_of(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pixels that are inside for certain, and outside for certain.
 
     The label to 1024 by nearest neighbour, to 256 and back bilinearly, rounded. Pixels that lie exactly half-way, where
-    the last bit decides, are neither. An object that is lost on the way is the region itself.
+    the last bit decides, are neither. An object of which less than half is left on the way is in the region whole.
     """
     height, width = mask.shape
     side = max(mask.shape)
@@ -189,9 +190,12 @@ def region_of(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         torch.from_numpy(square[np.ix_(nearest, nearest)])[None, None], size=(256, 256), mode="bilinear"
     ).round()
     share = F.interpolate(small, size=(side, side), mode="bilinear")[0, 0, :height, :width].numpy()
-    if not (share > 0.5).any():
-        return mask, ~mask
-    return share > 0.5 + 1e-4, share < 0.5 - 1e-4
+    surely, hardly = share > 0.5 + 1e-4, share < 0.5 - 1e-4
+    labels, count = ndimage.label(mask)
+    numbers = range(1, count + 1)
+    lost = np.flatnonzero(ndimage.mean(~hardly, labels, numbers) < 0.5) + 1
+    perhaps = np.flatnonzero(ndimage.mean(surely, labels, numbers) < 0.5) + 1
+    return surely | np.isin(labels, lost), hardly & ~np.isin(labels, perhaps)
 
 
 class TestCopies:

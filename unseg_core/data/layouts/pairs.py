@@ -100,7 +100,10 @@ def open_pairs(name: str, request: Request, naming: Naming, *, classes: tuple[st
     within = {storage.join(masks_folder, path) for path in mask_files.values()}
     images = list_images(root, naming, lambda location: location in within)
     suffix = common_suffix(mask_files, images) if naming.any_suffix else naming.mask_suffix
-    chosen = choose_split(root, request.split, images, _plain(mask_files, suffix, images))
+    masks = _plain(mask_files, suffix, images)
+    if not any(stem in images for stem in masks):
+        raise _no_common_name(next(iter(images.values())), next(iter(mask_files.values())))
+    chosen = choose_split(root, request.split, images, masks)
     return PairsLayout(
         name=name,
         root=root,
@@ -118,6 +121,13 @@ def _no_masks(folder: str) -> DataError:
     other = next(storage.list_files(folder), None)
     found = f"; convert those that it has, such as {other}" if other else ""
     return DataError(f"{folder} holds no mask that is read ({', '.join(EXTENSIONS)}){found}")
+
+
+def _no_common_name(image: str, mask: str) -> DataError:
+    return DataError(
+        f"no mask has the name of an image: there are images such as {image}, and masks such as {mask}; give the "
+        "folder of the images itself as source, or rename them"
+    )
 
 
 def _below_root(root: str, masks: str) -> str | None:
