@@ -120,6 +120,13 @@ def test_small_objects_beside_a_large_one_are_not_lost() -> None:
     assert np.array_equal(region & ~small, older & ~small)
 
 
+def test_thin_objects_are_kept_whole() -> None:
+    mask = np.zeros((1000, 1000), dtype=bool)
+    mask[:, 301:304] = mask[501:504] = True
+    assert protected_region(mask)[mask].all()
+    assert protected_region(mask, each_object=False)[mask].mean() < 0.8
+
+
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format=kind, **options)

@@ -179,7 +179,8 @@ def region_of(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pixels that are inside for certain, and outside for certain.
 
     The label to 1024 by nearest neighbour, to 256 and back bilinearly, rounded. Pixels that lie exactly half-way, where
-    the last bit decides, are neither. An object of which less than half is left on the way is in the region whole.
+    the last bit decides, are neither. An object of which less than nine tenths are left on the way is in the region
+    whole.
     """
     height, width = mask.shape
     side = max(mask.shape)
@@ -193,8 +194,8 @@ def region_of(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     surely, hardly = share > 0.5 + 1e-4, share < 0.5 - 1e-4
     labels, count = ndimage.label(mask)
     numbers = range(1, count + 1)
-    lost = np.flatnonzero(ndimage.mean(~hardly, labels, numbers) < 0.5) + 1
-    perhaps = np.flatnonzero(ndimage.mean(surely, labels, numbers) < 0.5) + 1
+    lost = np.flatnonzero(ndimage.mean(~hardly, labels, numbers) < 0.9) + 1
+    perhaps = np.flatnonzero(ndimage.mean(surely, labels, numbers) < 0.9) + 1
     return surely | np.isin(labels, lost), hardly & ~np.isin(labels, perhaps)
 
 

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 LABEL_SIZE = 1024
 REGION_SIZE = 256
+KEPT = 0.9
 
 
 def square_label(mask_HW: np.ndarray) -> np.ndarray:
@@ -48,8 +49,8 @@ def protected_region(mask_HW: np.ndarray, *, each_object: bool = True) -> np.nda
     An object too small to survive that keeps its own pixels, so that no object is left at epsilon_bg.
 
     Args:
-        each_object: what hangs together in the mask is an object, and kept if less than half of it survives. False: all
-            of the mask is one, as copies of versions before 0.2.4 have it.
+        each_object: what hangs together in the mask is an object, and kept whole if less than KEPT of it survives, as
+            what is small or thin does not. False: all of the mask is one, as in copies of versions before 0.2.4.
     """
     height, width = mask_HW.shape
     label = square_label(mask_HW)
@@ -62,10 +63,10 @@ def protected_region(mask_HW: np.ndarray, *, each_object: bool = True) -> np.nda
 
 
 def _lost(mask_HW: np.ndarray, region_HW: np.ndarray) -> np.ndarray:
-    """Objects of which less than half is in the region, bool HxW."""
+    """Objects of which less than KEPT is in the region, bool HxW."""
     labels, count = ndimage.label(mask_HW)
     areas = np.bincount(labels.ravel(), minlength=count + 1)
-    is_lost = 2 * np.bincount(labels[region_HW], minlength=count + 1) < areas
+    is_lost = np.bincount(labels[region_HW], minlength=count + 1) < KEPT * areas
     is_lost[0] = False
     where: np.ndarray = is_lost[labels]
     return where
