@@ -171,3 +171,6 @@ def test_a_missing_package_is_named(package: str, model: str, monkeypatch: pytes
 def test_more_processes_than_images_of_a_batch_are_refused(data: LabelledImages) -> None:
     with pytest.raises(ParameterError, match="batch_size is 4 for 8 processes"):
         train_and_test(data, data, CLASSES, RECIPES["dropout"], 0, CPU, processes=Processes(count=8))
+    attacked = replace(RECIPES["dropout"], defences=("adversarial:1",))
+    with pytest.raises(ParameterError, match="batch_size is 4 for 4 processes; give at least 8: one is attacked"):
+        train_and_test(data, data, CLASSES, attacked, 0, CPU, processes=Processes(count=4))

@@ -19,7 +19,7 @@ from unseg_core.errors import ParameterError, TrainingError
 from unseg_core.evaluate.ahead import BatchesAhead
 from unseg_core.evaluate.batch import Batch, Draws, PartOfDraws
 from unseg_core.evaluate.checkpoint import CurvePoint, Standing, Stateful, load_checkpoint, save_checkpoint
-from unseg_core.evaluate.defences import Defended, defend
+from unseg_core.evaluate.defences import Defended, defend, parse_defences
 from unseg_core.evaluate.image_scores import ImageScore
 from unseg_core.evaluate.models import DownstreamModel, build_model
 from unseg_core.evaluate.scoring import METERS, SEMANTIC, Scores
@@ -109,9 +109,12 @@ class Training:
         processes: Processes,
         name: str = "",
     ) -> None:
-        if processes.count > params.batch_size:
+        attacks = any(defence.rule is not None for _, defence, _ in parse_defences(params.defences))
+        needed = (2 if attacks else 1) * processes.count
+        if needed > params.batch_size:
+            why = ": one is attacked, the other is not" if attacks else ""
             raise ParameterError(
-                f"evaluate.batch_size is {params.batch_size} for {processes.count} processes; give one image for each"
+                f"evaluate.batch_size is {params.batch_size} for {processes.count} processes; give at least {needed}{why}"
             )
         torch.manual_seed(seed)
         self.train, self.test, self.classes = train, test, classes
