@@ -113,9 +113,8 @@ class Training:
         needed = (2 if attacks else 1) * processes.count
         if needed > params.batch_size:
             why = ": one is attacked, the other is not" if attacks else ""
-            raise ParameterError(
-                f"evaluate.batch_size is {params.batch_size} for {processes.count} processes; give at least {needed}{why}"
-            )
+            given = f"evaluate.batch_size is {params.batch_size} for {processes.count} processes"
+            raise ParameterError(f"{given}; give at least {needed}{why}")
         torch.manual_seed(seed)
         self.train, self.test, self.classes = train, test, classes
         self.params, self.seed, self.device = params, seed, device
