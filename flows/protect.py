@@ -64,7 +64,7 @@ def protect(
 
     Raises:
         ParameterError: a parameter is wrong.
-        DataError: some images failed; the message holds the summary.
+        DataError: some images failed, or none was protected; the message holds the summary.
         UnsegError: it ended in any other way.
     """
     options: dict[str, object] = {

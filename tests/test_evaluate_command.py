@@ -27,6 +27,7 @@ RECIPE = (
     "evaluate.task=medical", "evaluate.model=unet", "evaluate.width=tiny", "evaluate.size=32", "evaluate.epochs=2",
     "evaluate.batch_size=4", "evaluate.seeds=[0,1]", "runtime.device=cpu", "runtime.threads=1",
 )  # fmt: skip
+SETTINGS = [text for one in RECIPE for text in ("--set", one)]
 # No normalisation and no dropout, so that the parts of a batch do not touch each other.
 PLAIN_MODEL = """
 import sys
@@ -60,8 +61,7 @@ def ran(*arguments: str, code: int = 0) -> Any:
 
 
 def arguments(photos: Path, out: Path, *more: str) -> list[str]:
-    settings = [text for one in RECIPE for text in ("--set", one)]
-    return ["evaluate", str(photos / "photos"), str(photos / "safe"), "--out", str(out), *settings, *more]
+    return ["evaluate", str(photos / "photos"), str(photos / "safe"), "--out", str(out), *SETTINGS, *more]
 
 
 def test_versions_are_compared(photos: Path, tmp_path: Path) -> None:
@@ -107,9 +107,8 @@ def test_a_report_takes_no_results_of_another_copy(photos: Path, tmp_path: Path)
     for name, method in (("weak", "uniform"), ("other", "ar")):
         options = ("--method", method, "--epsilon", "1", "--seed", "5")
         ran("protect", str(photos / "photos"), str(tmp_path / name), *options)
-    settings = [text for one in RECIPE for text in ("--set", one)]
     copies = [str(photos / "safe"), str(tmp_path / "weak"), str(tmp_path / "other")]
-    result = ran("evaluate", str(photos / "photos"), *copies, "--out", str(tmp_path / "out"), *settings)
+    result = ran("evaluate", str(photos / "photos"), *copies, "--out", str(tmp_path / "out"), *SETTINGS)
     report = ("--against", str(photos / "photos"), "--out", str(tmp_path / "report.html"))
     for number, copy in enumerate(copies[:2], start=1):
         found = ran("report", copy, *report, "--evaluation", str(tmp_path / "out" / "results.json"))
@@ -120,16 +119,15 @@ def test_a_report_takes_no_results_of_another_copy(photos: Path, tmp_path: Path)
     assert "two.json is the evaluation of another copy" in refused["error"]
 
 
-def test_other_masks_and_splits_are_trained_anew(photos: Path, tmp_path: Path) -> None:
+def test_other_masks_are_trained_anew(photos: Path, tmp_path: Path) -> None:
     others = tmp_path / "masks"
     others.mkdir()
     for mask in sorted((photos / "photos" / "masks").iterdir()):
         Image.fromarray(255 - np.asarray(Image.open(mask))).save(others / mask.name)
     clean = ("evaluate", str(photos / "photos"), "--out", str(tmp_path / "out"))
-    settings = [text for one in RECIPE for text in ("--set", one)]
-    first = ran(*clean, *settings)
-    assert ran(*clean, *settings, "--masks", str(others))["versions"] != first["versions"]
-    assert ran(*clean, *settings) == first
+    first = ran(*clean, *SETTINGS)
+    assert ran(*clean, *SETTINGS, "--masks", str(others))["versions"] != first["versions"]
+    assert ran(*clean, *SETTINGS) == first
 
 
 def test_finished_seeds_are_used_again(photos: Path, tmp_path: Path) -> None:
@@ -161,9 +159,8 @@ def test_mistakes_exit_with_2(more: tuple[str, ...], message: str, photos: Path,
 
 
 def test_a_folder_that_is_no_copy_exits_with_2(photos: Path, tmp_path: Path) -> None:
-    settings = [text for one in RECIPE for text in ("--set", one)]
     source = str(photos / "photos")
-    error = ran("evaluate", source, source + "/", "--out", str(tmp_path), *settings, code=2)["error"]
+    error = ran("evaluate", source, source + "/", "--out", str(tmp_path), *SETTINGS, code=2)["error"]
     assert "no complete manifest" in error
     assert not list(tmp_path.rglob("seed*")), "trained before the copy was looked at"
 
@@ -210,14 +207,13 @@ def test_the_official_test_split(tmp_path: Path) -> None:
     source, copy = tmp_path / "source", tmp_path / "copy"
     make_nwpu(source)
     ran("protect", str(source), str(copy), "--split", "train")
-    settings = [text for one in RECIPE for text in ("--set", one)]
     command = [
         "evaluate",
         str(source),
         str(copy),
         "--out",
         str(tmp_path / "out"),
-        *settings,
+        *SETTINGS,
         "--set",
         "evaluate.task=semantic",
     ]

@@ -203,12 +203,11 @@ def test_what_is_transparent_is_not_written_as_jpeg(tmp_path: Path, rng: np.rand
 
 
 def test_photographs_elsewhere_are_told(tmp_path: Path, rng: np.random.Generator) -> None:
-    """Labels of other kinds are not: PNG, and JPEG among the masks."""
+    """PNG are not: they may be labels of another kind."""
     source = write_pairs(tmp_path / "source", 2, rng)
-    for path in ("originals/photo 00.jpg", "instances/photo 00.png", "masks/old/photo 00.png"):
+    for path in ("originals/photo 00.jpg", "instances/photo 00.png"):
         (source / path).parent.mkdir(parents=True, exist_ok=True)
         noise().save(source / path)
-    (source / "masks" / "old" / "photo 00.png").unlink()
     summary = protect(source, tmp_path / "copy")
     assert summary["other_pictures"] == {"count": 1, "named": ["originals/photo 00.jpg"]}
 

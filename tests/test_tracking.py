@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -227,7 +228,9 @@ def test_a_new_result_becomes_a_second_run(project: Path) -> None:
     assert summary.already == STAGES[:3]
 
 
-def test_a_cut_off_run_is_made_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def cut_off(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the first run, before its files are there."""
+
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
@@ -235,6 +238,10 @@ def test_a_cut_off_run_is_made_again(project: Path, monkeypatch: pytest.MonkeyPa
         patch.setattr(tracking, "_log_files", stop)
         with pytest.raises(KeyboardInterrupt):
             track_project(project)
+
+
+def test_a_cut_off_run_is_made_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_off(project, monkeypatch)
     (failed,) = runs_of(project).values()
     assert failed.info.status == "FAILED"
     tags = {"stage_key": failed.data.tags["stage_key"], "stage": "train"}
@@ -250,13 +257,7 @@ def test_a_cut_leaves_the_run_that_a_training_has_written(project: Path, monkeyp
         tags = {LIVE_TAG: "work", GENERATOR_TAG: sha256}
         live = store.client.create_run(store.experiment_id, tags=tags, run_name="train")
 
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(tracking, "_log_files", stop)
-        with pytest.raises(KeyboardInterrupt):
-            track_project(project)
+    cut_off(project, monkeypatch)
     track_project(project)
     assert runs_of(project)["train"].info.run_id == live.info.run_id
 
@@ -406,6 +407,7 @@ def test_a_cut_off_upload_leaves_no_second_model(project: Path, monkeypatch: pyt
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
+    importlib.import_module("mlflow.pyfunc")  # until then its name stands for one that is loaded later
     with monkeypatch.context() as patch:
         patch.setattr(mlflow.pyfunc, "save_model", stop)
         with pytest.raises(KeyboardInterrupt):

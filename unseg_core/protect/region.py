@@ -12,6 +12,7 @@ from scipy import ndimage
 LABEL_SIZE = 1024
 REGION_SIZE = 256
 KEPT = 0.9
+"""Of an object that is large and compact far more survives (docs/experiments.md, 26)."""
 
 
 def square_label(mask_HW: np.ndarray) -> np.ndarray:
